@@ -1,0 +1,32 @@
+"""Pentimento: image models you own.
+
+>>> import pentimento
+>>> model = pentimento.load("runs/digits-gan-digits")  # doctest: +SKIP
+
+`load` gives a trained model; `train`, `generate` and `inspect` are the verbs of `pentimento.api`, under which there
+is also `pentimento.api.models`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pentimento.api import generate, inspect, train
+    from pentimento.models import load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "generate", "inspect", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when something needs it."""
+    if name == "load":
+        from pentimento.models import load
+
+        return load
+    if name in __all__:
+        from pentimento import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'pentimento' has no attribute {name!r}")

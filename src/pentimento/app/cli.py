@@ -1,0 +1,198 @@
+"""The command line: `api`'s functions as commands, their progress drawn, their results printed, their errors told.
+
+Results go to standard output; progress and messages to standard error. Exit codes: 0 done, 2 wrong usage or input,
+1 anything else, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import pentimento
+from pentimento import api
+from pentimento.errors import InputError, PentimentoError
+from pentimento.runtime import Progress as Report
+
+__all__ = ["build_app", "main"]
+
+INTERRUPTED = 130
+
+
+def build_app() -> App:
+    """The commands. Options and help come from the functions of `api`."""
+    app = App(
+        name="pentimento",
+        help="Image models you own: train them on your own pictures, generate, and find out what causes what.\n\n"
+        "Every command also takes --json (one JSON object on standard output) and --debug (show the traceback).",
+        version=pentimento.__version__,
+        console=Console(stderr=False),
+        result_action="return_value",
+    )
+    for verb in (api.train, api.generate, api.models, api.inspect):
+        app.command(verb)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns the exit code."""
+    as_json, debug = (_take_flag(arguments, flag) for flag in ("--json", "--debug"))
+    try:
+        result = _call(arguments, quiet=as_json)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left half-done", INTERRUPTED, as_json, "KeyboardInterrupt")
+    except (PentimentoError, CycloptsError) as error:
+        if debug:
+            raise
+        code = error.exit_code if isinstance(error, PentimentoError) else InputError.exit_code
+        return _fail(_one_line(error), code, as_json, type(error).__name__)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; say nothing more
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        line = f"unexpected {type(error).__name__}: {_one_line(error)}; --debug shows where; please report it"
+        return _fail(line, 1, as_json, type(error).__name__)
+    if result is not None:
+        _print_json(result) if as_json else _print(result)
+    return 0
+
+
+def _take_flag(arguments: list[str], flag: str) -> bool:
+    """Remove `flag` wherever it stands before a ``--``; whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if flag not in arguments[:end]:
+        return False
+    arguments.remove(flag)
+    return True
+
+
+def _call(arguments: list[str], quiet: bool) -> Any:
+    app = build_app()
+    if not arguments:
+        app.help_print([])
+        return None
+    command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
+    parameters = getattr(command, "__annotations__", {})
+    with Display(quiet) as display:
+        if "progress" in parameters:
+            bound.arguments["progress"] = display
+        return command(*bound.args, **bound.kwargs)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _fail(line: str, code: int, as_json: bool, kind: str) -> int:
+    print(f"pentimento: {line}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": line, "exit_code": code}}))
+    return code
+
+
+# ------------------------------------------------------------------------------------------------ progress
+class Display:
+    """Draws `Report` records with rich on standard error: a bar per stage, messages above them."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.bars = Progress(
+            TextColumn("{task.description:>8}"),
+            BarColumn(24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]} {task.fields[figures]}"),
+            console=self.console,
+        )
+        self.stages: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.stages:
+            self.bars.stop()
+
+    def __call__(self, report: Report) -> None:
+        if report.message:
+            self.console.print(f"{report.stage:>8} {report.message}", highlight=False, soft_wrap=True)
+        if report.total is None or not report.total > 0:
+            return
+        if not self.stages:
+            self.bars.start()
+        if report.stage not in self.stages:
+            texts: dict[str, Any] = {"count": "", "rate": "", "figures": ""}
+            self.stages[report.stage] = self.bars.add_task(report.stage, total=report.total, **texts)
+        self.bars.update(
+            self.stages[report.stage],
+            completed=report.done,
+            count=f"{report.done:,.4g}/{report.total:,.4g} {report.unit}"
+            if report.total < 1e4
+            else f"{report.done:,.0f} {report.unit}",
+            rate=f"{report.rate * (1000 if report.unit == 'kimg' else 1):,.0f} img/s" if report.rate else "",
+            figures="  ".join(f"{k} {v:.3g}" for k, v in list(report.figures.items())[:4]),
+        )
+
+
+# ------------------------------------------------------------------------------------------------- results
+def _plain(value: Any) -> Any:
+    """What JSON can say of `value`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _print_json(result: Any) -> None:
+    print(json.dumps(_plain(result), ensure_ascii=False))
+
+
+def _print(result: Any) -> None:
+    console = Console(highlight=False)
+    document = {k: v for k, v in _plain(result).items() if v not in ({}, [], None, "")}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            _print_table(console, name, value)
+        elif isinstance(value, list) and len(value) > 4:
+            console.print(f"{name}: {len(value)}, {value[0]} ... {value[-1]}", soft_wrap=True, markup=False)
+        else:
+            console.print(f"{name}: {value}", soft_wrap=True, markup=False)
+
+
+def _print_table(console: Console, name: str, rows: Mapping[str, Any]) -> None:
+    table = Table(title=name, title_justify="left", box=None, show_header=False, pad_edge=False)
+    for key, value in rows.items():
+        shown = (
+            f"{value:.6g}"
+            if isinstance(value, float)
+            else json.dumps(value, ensure_ascii=False)
+            if isinstance(value, dict)
+            else str(value)
+        )
+        table.add_row(key, shown)
+    console.print(table)

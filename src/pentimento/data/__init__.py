@@ -1,0 +1,1 @@
+"""Sources of pictures, packed once into arrays that are mapped into memory, and drawn as batches."""

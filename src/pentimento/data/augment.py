@@ -1,0 +1,139 @@
+"""Random changes of pictures that keep what they show: for scarce data, and inside the loss of a GAN.
+
+`Augment` holds the options and imports no torch. `augment` applies them to a batch, differentiably: applied to real and
+generated pictures alike inside a discriminator's loss, this is the augmentation of Zhao et al. 2020 (DiffAugment,
+https://arxiv.org/abs/2006.10738) and Karras et al. 2020 (https://arxiv.org/abs/2006.06676).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pentimento.runtime import Draws
+
+__all__ = ["Augment", "augment"]
+
+
+class Augment(BaseModel):
+    """How far pictures may be changed; all zero changes nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mirror: bool = False  # half of the pictures left to right
+    shift: Annotated[float, Field(ge=0, le=1)] = 0.0  # at most, as a fraction of each side
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, either way
+    scale: Annotated[float, Field(ge=0, le=4)] = 0.0  # factor log-uniform in [1 / (1 + scale), 1 + scale]
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0  # brightness, contrast and saturation; 1 is DiffAugment's
+    cutout: Annotated[float, Field(ge=0, le=1)] = 0.0  # side of the erased square, as a fraction of the shorter side
+
+    @property
+    def geometric(self) -> bool:
+        """Whether pictures are resampled."""
+        return self.shift > 0 or self.rotate_degrees > 0 or self.scale > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return self.mirror or self.geometric or self.colour > 0 or self.cutout > 0
+
+
+def augment(
+    images: Tensor,
+    options: Augment,
+    draws: Draws,
+    purpose: str = "augment",
+    fill: Literal["zeros", "border"] = "zeros",
+    *,
+    clamp: bool = False,
+) -> Tensor:
+    """Change each picture at random, differentiably with respect to `images`.
+
+    Every random number is the sample's own (see `Draws`), so what happens to a picture does not depend on the others of
+    its batch. The order is mirror, shift-rotate-scale (one bilinear resampling), colour, cutout.
+
+    It can be differentiated twice, so a gradient penalty may be taken before or after it.
+
+    Args:
+        images: (N, C, H, W) in [0, 1], on any device.
+        options: how far.
+        draws: of the same N samples.
+        purpose: distinguishes draws; real and generated pictures may share it or not.
+        fill: what comes in from outside, black or the nearest pixel. The cut-out square is always black.
+        clamp: to [0, 1], for data. Inside a loss leave it off: it would cut the gradient.
+
+    Returns:
+        (N, C, H, W); `images` itself if nothing is to be done.
+    """
+    changed = images
+    if options.mirror:
+        flipped = _uniform(draws, f"{purpose}/mirror", 1, images) < 0.5  # (N, 1)
+        changed = changed.flip(3).where(flipped[:, :, None, None], changed)
+    if options.geometric:
+        changed = _move(changed, options, draws, purpose, fill)
+    if options.colour:
+        changed = _recolour(changed, options.colour, draws, purpose)
+    if options.cutout:
+        changed = changed * _keep(changed, options.cutout, draws, purpose)
+    return changed.clamp(0, 1) if clamp and changed is not images else changed
+
+
+def _uniform(draws: Draws, purpose: str, count: int, like: Tensor, *, low: float = 0.0) -> Tensor:
+    """(N, count) uniform in [low, 1), of the type and on the device of `like`."""
+    return draws.uniform(purpose, (count,), low).to(like.device, like.dtype)
+
+
+def _move(images: Tensor, options: Augment, draws: Draws, purpose: str, fill: Literal["zeros", "border"]) -> Tensor:
+    """Shift, rotate and scale about the centre by one affine map."""
+    import torch
+    from torch.nn import functional
+
+    height, width = images.shape[2:]
+    numbers = _uniform(draws, f"{purpose}/move", 4, images, low=-1.0)  # (N, 4)
+    angle = numbers[:, 0] * math.radians(options.rotate_degrees)
+    scale = torch.exp(numbers[:, 1] * math.log1p(options.scale))
+    shift = numbers[:, 2:] * options.shift  # (N, 2) x, y in sides
+    if not options.rotate_degrees and not options.scale:
+        # Whole pixels: a shift alone then copies pixels and blurs nothing.
+        sides = shift.new_tensor([width, height])
+        shift = (shift * sides).round() / sides
+    cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
+    # From output to input; in units of half a side, where x and y differ by the ratio of the sides.
+    linear = torch.stack(
+        [torch.stack([cosine, sine * (height / width)], 1), torch.stack([-sine * (width / height), cosine], 1)], 1
+    )  # (N, 2, 2)
+    offset = -(linear @ (2 * shift[:, :, None]))  # (N, 2, 1)
+    grid = functional.affine_grid(torch.cat([linear, offset], 2), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
+
+
+def _recolour(images: Tensor, strength: float, draws: Draws, purpose: str) -> Tensor:
+    """Brightness, saturation, contrast as in DiffAugment, whose [-1, 1] makes its +-0.5 our +-0.25."""
+    numbers = strength * _uniform(draws, f"{purpose}/colour", 3, images, low=-1.0)  # (N, 3)
+    brightness, saturation, contrast = numbers[..., None, None, None].unbind(1)  # each (N, 1, 1, 1)
+    images = images + 0.25 * brightness
+    gray = images.mean(1, keepdim=True)  # (N, 1, H, W)
+    images = gray + (images - gray) * (1 + saturation)
+    mean = images.mean((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    return mean + (images - mean) * (1 + 0.5 * contrast)
+
+
+def _keep(images: Tensor, fraction: float, draws: Draws, purpose: str) -> Tensor:
+    """(N, 1, H, W) zero in a square around a random pixel, one elsewhere."""
+    import torch
+
+    height, width = images.shape[2:]
+    side = max(1, round(fraction * min(height, width)))
+    numbers = _uniform(draws, f"{purpose}/cutout", 2, images)  # (N, 2)
+    inside = []
+    for axis, length in enumerate((height, width)):
+        begin = (numbers[:, axis : axis + 1] * length).floor() - side // 2  # (N, 1)
+        place = torch.arange(length, device=images.device)  # (length,)
+        inside.append((place >= begin) & (place < begin + side))  # (N, length)
+    erased = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return (~erased).to(images.dtype)

@@ -1,0 +1,119 @@
+"""What training minimises, as pure functions: adversarial, likelihood, penalties.
+
+Legend: real_logits, fake_logits -> D(x), D(G(z)), each (N,); mean, logvar -> mu, log sigma^2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+__all__ = [
+    "AdversarialLoss",
+    "bernoulli_log_prob",
+    "discriminator_loss",
+    "gaussian_log_prob",
+    "generator_loss",
+    "gradient_penalty",
+    "kl_standard_normal",
+    "logistic_log_prob",
+    "zero_centred_penalty",
+]
+
+AdversarialLoss = Literal["nonsaturating", "hinge", "wasserstein", "relativistic"]
+
+
+# ------------------------------------------------------------------------------------------- adversarial
+def discriminator_loss(kind: AdversarialLoss, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the discriminator minimises; a scalar.
+
+    - nonsaturating (Goodfellow et al. 2014): ``softplus(-D(x)) + softplus(D(G(z)))``
+    - hinge (Lim and Ye 2017; Miyato et al. 2018): ``max(0, 1 - D(x)) + max(0, 1 + D(G(z)))``
+    - wasserstein (Arjovsky et al. 2017): ``D(G(z)) - D(x)``
+    - relativistic pairing (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 2): ``softplus(-(D(x) - D(G(z))))``
+    """
+    if kind == "nonsaturating":
+        return (F.softplus(-real_logits) + F.softplus(fake_logits)).mean()
+    if kind == "hinge":
+        return (F.relu(1 - real_logits) + F.relu(1 + fake_logits)).mean()
+    if kind == "wasserstein":
+        return (fake_logits - real_logits).mean()
+    return F.softplus(-(real_logits - fake_logits)).mean()
+
+
+def generator_loss(kind: AdversarialLoss, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """What the generator minimises; a scalar. Only the relativistic loss looks at `real_logits`."""
+    if kind == "nonsaturating":
+        return F.softplus(-fake_logits).mean()
+    if kind in ("hinge", "wasserstein"):
+        return -fake_logits.mean()
+    assert real_logits is not None
+    return F.softplus(-(fake_logits - real_logits)).mean()
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """``1/2 E ||grad_x D(x)||^2``: R1 on real images, R2 on fake ones (Mescheder et al. 2018, eq. 9).
+
+    Args:
+        logits: (N,), computed from `images`.
+        images: (N, C, H, W), requiring a gradient.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """``E (||grad_x D(x)||_2 - 1)^2`` at ``x = mix real + (1 - mix) fake`` (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        critic: (N, C, H, W) -> (N,).
+        real: (N, C, H, W).
+        fake: (N, C, H, W).
+        mix: (N,) in [0, 1].
+    """
+    mix = mix[:, None, None, None]
+    points = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    lengths: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (lengths - 1).square().mean()
+
+
+# ------------------------------------------------------------------------------------------- likelihoods
+def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
+    """log p(x) in nats per sample, (N,), of binary `x` (N, C, H, W) under ``sigmoid(logits)``."""
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+
+def gaussian_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
+    """log p(x) in nats per sample, (N,): a density, so it may be positive. `log_scale` broadcasts against `x`."""
+    z = (x - mean) * torch.exp(-log_scale)
+    return -(0.5 * z.square() + log_scale + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
+    """log P(x) in nats per sample, (N,), of 8-bit values under a discretised logistic.
+
+    The mass of the bin of width 1/255 around each value, the outermost bins reaching to infinity (Salimans et al.
+    2017, section 2.1).
+
+    Args:
+        mean: (N, C, H, W), in the units of `x`.
+        log_scale: broadcasts against `x`.
+        x: (N, C, H, W) in [0, 1], multiples of 1/255.
+    """
+    half, inverse = 0.5 / 255, torch.exp(-log_scale)
+    upper, lower = inverse * (x - mean + half), inverse * (x - mean - half)
+    # log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which never cancels.
+    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+    log_prob = torch.where(x < half, F.logsigmoid(upper), torch.where(x > 1 - half, F.logsigmoid(-lower), inside))
+    return log_prob.flatten(1).sum(1)
+
+
+def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) in nats per sample, (N,) (Kingma and Welling 2014, appendix B)."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)

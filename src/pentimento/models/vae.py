@@ -1,0 +1,189 @@
+"""Variational autoencoders (Kingma and Welling 2014; Rezende et al. 2014), unconditional or conditional.
+
+    x -> image      z -> latent, (N, latent_dim)      mean, logvar -> mu, log sigma^2 of q(z | x)
+    log_px -> log p(x | z)      kl -> KL(q(z | x) || p(z))      ELBO = E_q[log p(x | z)] - KL
+
+All log probabilities are in nats per image. The likelihood decides what a pixel is:
+``bernoulli``  0 or 1, drawn anew from its gray value at every look (dynamic binarisation, Burda et al. 2016)
+``gaussian``   a real number; one learned scale per channel (sigma-VAE, Rybkin et al. 2021); a density, not a mass
+``logistic``   one of 256 values under a discretised logistic with one learned scale per channel
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pentimento.layers import Backbone, ConditionEmbedding, Decoder, Encoder, Norm, truncate_normal
+from pentimento.losses import bernoulli_log_prob, gaussian_log_prob, kl_standard_normal, logistic_log_prob
+from pentimento.model import Batch, Condition, DataSpec, Model, Player
+from pentimento.runtime import Draws
+from pentimento.sampling import run_stages
+
+__all__ = ["VAE"]
+
+
+class VAE(Model):
+    """An encoder q(z | x, c) and a decoder p(x | z, c) under a standard normal prior.
+
+    Args:
+        spec: of the data.
+        backbone: of both networks, see `pentimento.layers`.
+        width: channels at the finest level.
+        latent_dim: length of z.
+        norm: normalisation in both networks.
+        likelihood: see the module.
+        beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
+        kl_warmup_kimg: over so many thousand images, beta grows linearly from 0 (Bowman et al. 2016).
+        conditional: whether to condition on the class label.
+        attributes: names of the attributes to condition on.
+        embed_dim: length of the condition's embedding.
+        lr: learning rate.
+    """
+
+    family = "vae"
+    monitor = "loss"
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        backbone: Backbone = "conv",
+        width: Annotated[int, Field(ge=1)] = 32,
+        latent_dim: Annotated[int, Field(ge=1)] = 32,
+        norm: Norm = "none",
+        likelihood: Literal["bernoulli", "gaussian", "logistic"] = "gaussian",
+        beta: Annotated[float, Field(ge=0)] = 1.0,
+        kl_warmup_kimg: Annotated[float, Field(ge=0)] = 0.0,
+        conditional: bool = False,
+        attributes: tuple[str, ...] = (),
+        embed_dim: Annotated[int, Field(ge=1)] = 64,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.embed = ConditionEmbedding(spec, conditional, attributes, embed_dim)
+        self.encoder = Encoder(spec, backbone, width, norm)
+        self.posterior = nn.Linear(self.encoder.out_dim + self.embed.dim, 2 * latent_dim)
+        self.decoder = Decoder(spec, latent_dim + self.embed.dim, backbone, width, norm)
+        self.pixels = PixelScale(0 if likelihood == "bernoulli" else spec.channels)
+        self.likelihood, self.latent_dim, self.lr = likelihood, latent_dim, lr
+        self.beta, self.kl_warmup_kimg = beta, kl_warmup_kimg
+
+    # ------------------------------------------------------------------------------------------ training
+    def players(self) -> tuple[Player, ...]:
+        """One: a VAE plays alone."""
+        return (Player("vae", ("embed", "encoder", "posterior", "decoder", "pixels"), lr=self.lr),)
+
+    def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """See `Model.loss`: minus the ELBO, its KL term weighted by beta."""
+        warm = min(1.0, draws.seen_kimg / self.kl_warmup_kimg) if self.kl_warmup_kimg else 1.0
+        reconstruction, kl = self._bound(batch, draws)
+        loss = -(reconstruction - warm * self.beta * kl).mean()
+        return {"loss": loss, "nll_z": -reconstruction.mean().detach(), "kl": kl.mean().detach()}
+
+    def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Minus the ELBO at the full beta, whatever the warm-up."""
+        reconstruction, kl = self._bound(batch, draws)
+        return {"loss": -(reconstruction - self.beta * kl).mean(), "kl": kl.mean()}
+
+    def _bound(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+        """log p(x | z) with z ~ q(z | x), and KL(q || p): (N,) each."""
+        x = self._observed(batch.images, draws)
+        mean, logvar = self._posterior(x, batch.condition)
+        z = mean + (0.5 * logvar).exp() * draws.normal("posterior", (self.latent_dim,))
+        return self._log_px(z, x, batch.condition), kl_standard_normal(mean, logvar)
+
+    def _observed(self, images: Tensor, draws: Draws) -> Tensor:
+        if self.likelihood == "bernoulli":
+            return (draws.uniform("binarize", images.shape[1:]) < images).float()
+        return (images * 255).round() / 255 if self.likelihood == "logistic" else images
+
+    def _posterior(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        features = self.encoder(x * 2 - 1)
+        both = self.posterior(torch.cat([features, self.embed(condition, len(x))], 1)).float()
+        mean, logvar = both.chunk(2, 1)
+        return mean, logvar.clamp(-12, 12)  # exp(12) is far from any posterior; it keeps early steps finite
+
+    def _log_px(self, z: Tensor, x: Tensor, condition: Condition) -> Tensor:
+        out = self._decode_raw({"latent": z}, condition).float()
+        if self.likelihood == "bernoulli":
+            return bernoulli_log_prob(out, x)
+        log_prob = gaussian_log_prob if self.likelihood == "gaussian" else logistic_log_prob
+        return log_prob(out, self.pixels.log_scale(), x)
+
+    def _decode_raw(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        x = self._enter(noise["latent"], condition)
+        for stage in self.decoder.stages:
+            x = self.decoder.run_stage(stage, x)
+        return x
+
+    def _enter(self, z: Tensor, condition: Condition) -> Tensor:
+        return torch.cat([z, self.embed(condition, len(z))], 1)  # (N, latent_dim + embed_dim)
+
+    # -------------------------------------------------------------------------------------- capabilities
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """See `Intervenes`."""
+        return ("input", *self.decoder.stages)
+
+    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
+        """``"latent"``: (N, latent_dim), standard normal."""
+        z = draws.normal("latent", (self.latent_dim,))
+        return {"latent": z if truncation is None else truncate_normal(z, truncation)}
+
+    def run_stage(self, stage: str, x: Tensor | None, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        """See `Intervenes`. The images are the means of p(x | z)."""
+        if stage == "input":
+            return self._enter(noise["latent"], condition)
+        assert x is not None
+        x = self.decoder.run_stage(stage, x)
+        if stage != "image":
+            return x
+        return x.sigmoid() if self.likelihood == "bernoulli" else x.clamp(0, 1)
+
+    def sample(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        """See `Samples`."""
+        return run_stages(self, noise, condition)
+
+    def encode(self, images: Tensor, condition: Condition) -> Tensor:
+        """Posterior means, (N, latent_dim)."""
+        return self._posterior(images, condition)[0]
+
+    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Means of p(x | z), (N, C, H, W)."""
+        return self.sample({"latent": latents}, condition)
+
+    def score(self, batch: Batch, draws: Draws, importance_samples: int = 1) -> dict[str, Tensor]:
+        """``"elbo"`` and the importance-weighted bound ``"iwae"`` on log p(x | c), (N,) each, in nats.
+
+        ``log 1/K sum_k p(x, z_k) / q(z_k | x)`` over K = `importance_samples` (Burda et al. 2016, eq. 8). Both are
+        averages over the same K draws, so iwae >= elbo always.
+        """
+        x = self._observed(batch.images, draws)
+        mean, logvar = self._posterior(x, batch.condition)
+        std, log_w = (0.5 * logvar).exp(), []
+        for k in range(importance_samples):
+            epsilon = draws.normal(f"posterior-{k}", (self.latent_dim,))
+            z = mean + std * epsilon
+            log_ratio = 0.5 * (epsilon.square() - z.square() + logvar).sum(1)  # log p(z) - log q(z | x)
+            log_w.append(self._log_px(z, x, batch.condition) + log_ratio)
+        weights = torch.stack(log_w)  # (K, N)
+        return {"elbo": weights.mean(0), "iwae": weights.logsumexp(0) - math.log(importance_samples)}
+
+
+class PixelScale(nn.Module):
+    """One learned log scale per channel (none for Bernoulli pixels), starting at 0.1 of the full range."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.full((channels,), math.log(0.1))) if channels else None
+
+    def log_scale(self) -> Tensor:
+        """(1, C, 1, 1), no lower than exp(-7): a third of one 8-bit level, where a density would run away."""
+        assert self.raw is not None
+        return self.raw.clamp(min=-7.0)[None, :, None, None]

@@ -1,0 +1,225 @@
+"""Where and how things run: device, precision, memory format, random draws, progress, files that appear whole.
+
+Importing this module does not import torch: command-line help and option models stay fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pentimento.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Draws",
+    "Precision",
+    "Progress",
+    "ProgressCallback",
+    "atomic_folder",
+    "atomic_write",
+    "choose_device",
+    "choose_precision",
+    "derive_seed",
+    "no_progress",
+    "seed_modules",
+]
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+# ---------------------------------------------------------------------------------------------- progress
+@dataclass(frozen=True)
+class Progress:
+    """What an engine reports while it works. The command line draws it, the server streams it.
+
+    Args:
+        stage: what is being done, e.g. ``"pack"`` or ``"train"``.
+        done: how much is done, in `unit`.
+        total: how much there is in all, or None where nobody knows.
+        unit: of `done` and `total`, e.g. ``"images"``.
+        rate: `unit` per second, or None.
+        figures: named numbers worth showing (losses).
+        message: one line for a person, shown once.
+    """
+
+    stage: str
+    done: float
+    total: float | None = None
+    unit: str = "images"
+    rate: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def no_progress(_: Progress) -> None:
+    """A callback for callers who do not want to know."""
+
+
+# ------------------------------------------------------------------------------------- device, precision
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: the name is unknown, or this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device: 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' expected, got {name!r}") from error
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        raise InputError(f"device: this machine has no {device.type!r}; use device = 'auto'")
+    return device
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """bf16 autocast where the processor computes in it, fp32 elsewhere.
+
+    A CPU without AVX512-BF16 or AMX emulates bf16 and was measured 25 times slower at it, so ``"auto"`` asks the
+    processor. An explicit ``"bf16"`` or ``"fp32"`` is obeyed.
+    """
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cpu":
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if able else "fp32"
+    return "fp32"
+
+
+# ------------------------------------------------------------------------------------------ random draws
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on every one of `parts` and on their order (BLAKE2b of their text)."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_modules(*parts: object) -> None:
+    """Reseed torch's global generators from `parts`: for what draws inside modules, such as dropout."""
+    import torch
+
+    torch.manual_seed(derive_seed(*parts))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for a batch, each sample's own: a function of (seed, step, purpose, global sample index).
+
+    So a draw does not depend on how a batch is split over processes or micro-batches, and a resumed run draws what
+    an unbroken one would have drawn. Each (sample, purpose) is its own Philox stream (Salmon et al. 2011), with the
+    purpose hashed into the key and the sample index in the counter.
+
+    Args:
+        seed: of the run.
+        step: of the training; 0 elsewhere.
+        indices: global index of each sample of the batch, N of them.
+        seen_kimg: thousands of images drawn so far, for schedules inside a loss.
+        device: where the draws are wanted.
+    """
+
+    seed: int
+    indices: Sequence[int]
+    step: int = 0
+    seen_kimg: float = 0.0
+    device: Any = "cpu"
+
+    def normal(self, purpose: str, shape: Sequence[int] = ()) -> torch.Tensor:
+        """Standard normal, (N, *shape), float32."""
+        return self._draw(purpose, lambda g: g.standard_normal(tuple(shape), dtype=np.float32))
+
+    def uniform(self, purpose: str, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        """Uniform in [low, high), (N, *shape), float32."""
+        return self._draw(purpose, lambda g: g.random(tuple(shape), dtype=np.float32)) * (high - low) + low
+
+    def integers(self, purpose: str, high: int, shape: Sequence[int] = ()) -> torch.Tensor:
+        """Uniform over 0 .. high - 1, (N, *shape), int64."""
+        return self._draw(purpose, lambda g: np.asarray(g.integers(high, size=tuple(shape))))
+
+    def _draw(self, purpose: str, draw: Callable[[np.random.Generator], Any]) -> torch.Tensor:
+        import torch
+
+        key = derive_seed(self.seed, self.step, purpose)
+        streams = (np.random.Philox(key=key, counter=[0, 0, int(i), 0]) for i in self.indices)
+        rows = [draw(np.random.Generator(stream)) for stream in streams]
+        return torch.from_numpy(np.stack(rows)).to(self.device)
+
+
+# ------------------------------------------------------------------------------- files that appear whole
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success it is flushed and renamed to `path`, on failure removed.
+
+    Raises:
+        StorageError: the disk is full or refuses. What stood at `path` before is untouched.
+    """
+    handle = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets; these are the user's files
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; what was there is unchanged") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
+
+    A folder that stands at `path` by then (another process was faster) stays, and ours is dropped; with `replace` it
+    is the other way round.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        doomed = temporary.with_suffix(".old")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp's 0700 is for secrets
+        if replace and path.exists():
+            path.replace(doomed)
+        if not path.exists():
+            temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(doomed, ignore_errors=True)

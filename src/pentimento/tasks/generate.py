@@ -1,0 +1,172 @@
+"""New pictures from a model that samples: one by one, as a grid, along a path between two latents."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pentimento import images
+from pentimento.errors import ExistsError, ModelError
+from pentimento.model import Condition, DataSpec, Model, Samples, require
+from pentimento.models import MODELS
+from pentimento.provenance import Provenance
+from pentimento.runtime import Draws, Progress, ProgressCallback, atomic_folder, no_progress
+from pentimento.sampling import SAMPLE_CHUNK, default_condition, sample_chunks
+
+__all__ = ["generate_folder", "generate_grid", "interpolate", "make_condition", "slerp"]
+
+
+def make_condition(
+    model: Model, count: int, seed: int, label: str | None = None, attributes: Mapping[str, float | str] | None = None
+) -> Condition:
+    """The condition of `count` samples: what was asked, and `default_condition` for the rest.
+
+    Raises:
+        ModelError: an unknown label or attribute, or one that this model was not told in training.
+    """
+    spec = model.spec
+    condition = default_condition(model, range(count), seed)
+    if label is not None:
+        if not model.config.get("conditional"):
+            raise ModelError(f"label: this {model.family!r} was trained without labels, so it cannot be asked for one")
+        condition = replace(condition, labels=torch.full((count,), spec.class_index(label)))
+    known = tuple(model.config.get("attributes", ()))
+    for name, value in (attributes or {}).items():
+        attribute = spec.attribute(name)
+        if name not in known:
+            raise ModelError(
+                f"attribute: this model was trained without {name!r}; it knows {', '.join(known) or 'none'}"
+            )
+        number = _attribute_value(spec, name, value)
+        assert condition.attributes is not None
+        condition.attributes[:, spec.attributes.index(attribute)] = number
+    return condition
+
+
+def _attribute_value(spec: DataSpec, name: str, value: float | str) -> float:
+    attribute = spec.attribute(name)
+    if attribute.kind == "categorical":
+        if str(value) not in attribute.values:
+            raise ModelError(f"attribute {name}: one of {', '.join(attribute.values)} expected, got {value!r}")
+        return float(attribute.values.index(str(value)))
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ModelError(
+            f"attribute {name}: a number from {attribute.low:g} to {attribute.high:g} expected, got {value!r}"
+        )
+    return number
+
+
+def generate_grid(model: Model, condition: Condition, count: int, seed: int, truncation: float | None = None) -> Tensor:
+    """`count` samples on one sheet, (C, H, W)."""
+    require(model, Samples, "generate", MODELS)
+    return images.grid(sample_chunks(model, condition, range(count), seed, truncation))
+
+
+def generate_folder(
+    model: Model,
+    condition: Condition,
+    count: int,
+    seed: int,
+    folder: Path,
+    provenance: Callable[[int], Provenance],
+    *,
+    truncation: float | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> list[Path]:
+    """`count` samples as PNG files with a ``metadata.csv``, so that the folder is itself a data set.
+
+    The folder appears whole or not at all.
+
+    Args:
+        provenance: the record of sample number i.
+        overwrite: replace a folder that an earlier call wrote.
+
+    Raises:
+        ExistsError: `folder` exists, and `overwrite` was not asked for or it is not such a folder.
+    """
+    require(model, Samples, "generate", MODELS)
+    if folder.exists() and not overwrite:
+        raise ExistsError(f"{folder}: exists; choose another --out, or --overwrite")
+    if folder.exists() and not (folder / "metadata.csv").is_file():
+        raise ExistsError(
+            f"{folder}: holds no metadata.csv, so it was not generated, and --overwrite will not touch it"
+        )
+    names = []
+    with atomic_folder(folder, replace=overwrite) as temporary:
+        for begin in range(0, count, SAMPLE_CHUNK):
+            rows = range(begin, min(begin + SAMPLE_CHUNK, count))
+            pictures = sample_chunks(model, condition[list(rows)], rows, seed, truncation)
+            for i, picture in zip(rows, pictures, strict=True):
+                names.append(f"{i:06d}.png")
+                images.write(temporary / names[-1], picture, provenance=provenance(i))
+            progress(Progress("generate", rows.stop, count))
+        with (temporary / "metadata.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows(_metadata(model, condition, names))
+    return [folder / name for name in names]
+
+
+def _metadata(model: Model, condition: Condition, names: list[str]) -> Iterator[list[str]]:
+    """Rows of the Hugging Face image-folder convention, with what the model was told."""
+    spec, labelled = model.spec, bool(model.config.get("conditional"))
+    told = [spec.attribute(name) for name in model.config.get("attributes", ())]
+    yield ["file_name", *(["label"] if labelled else []), *(a.name for a in told)]
+    for i, name in enumerate(names):
+        row = [name]
+        if labelled and condition.labels is not None:
+            row.append(spec.classes[int(condition.labels[i])])
+        for attribute in told:
+            assert condition.attributes is not None
+            value = float(condition.attributes[i, spec.attributes.index(attribute)])
+            row.append(attribute.values[int(value)] if attribute.kind == "categorical" else f"{value:.6g}")
+        yield row
+
+
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """Spherical interpolation from `a` to `b`, (N, D) each, at `share` (N,) of the way (Shoemake 1985; White 2016).
+
+    A straight line between Gaussian latents passes through lengths that the model never saw; the arc does not.
+    """
+    angle = torch.arccos(torch.nn.functional.cosine_similarity(a, b).clamp(-1 + 1e-6, 1 - 1e-6))[:, None]
+    t = share[:, None]
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
+@torch.no_grad()
+def interpolate(
+    model: Model, condition: Condition, rows: int, steps: int, seed: int, truncation: float | None = None
+) -> Tensor:
+    """A sheet with a path a row, from sample 2r to sample 2r + 1 of the seed in `steps` pictures; (C, H, W).
+
+    Every row keeps the condition of its first sample, so that only the latent changes.
+
+    Args:
+        condition: of ``2 * rows`` samples.
+    """
+    require(model, Samples, "generate", MODELS)
+    if steps < 2:
+        raise ModelError(f"interpolate: 2 steps or more expected, got {steps}")
+    assert isinstance(model, Samples)
+    noise = model.draw_noise(Draws(seed, range(2 * rows), device=model.device), truncation)
+    share = torch.linspace(0, 1, steps, device=model.device).repeat(rows)  # (rows * steps,)
+    path = {
+        k: slerp(v[0::2].repeat_interleave(steps, 0), v[1::2].repeat_interleave(steps, 0), share)
+        for k, v in noise.items()
+    }
+    told = condition[0 : 2 * rows : 2].to(model.device)
+    told = told[torch.arange(rows, device=model.device).repeat_interleave(steps)]
+    parts = range(0, rows * steps, SAMPLE_CHUNK)
+    made = [
+        model.sample({k: v[i : i + SAMPLE_CHUNK] for k, v in path.items()}, told[i : i + SAMPLE_CHUNK]) for i in parts
+    ]
+    return images.grid(torch.cat(made).float().clamp(0, 1).cpu(), columns=steps)

@@ -1,0 +1,1 @@
+"""Training: recipes, one loop over players, checkpoints, curves."""

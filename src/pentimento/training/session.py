@@ -1,0 +1,232 @@
+"""From a recipe and pictures to a trained model in a run folder: start, resume, cross-validate."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pentimento.data.batches import Batches
+from pentimento.data.packed import PackedDataset, pack
+from pentimento.data.sources import open_source
+from pentimento.errors import DataError, NotFoundError, RecipeError
+from pentimento.model import Model
+from pentimento.models import family, find, read_weights
+from pentimento.runtime import Progress, ProgressCallback, no_progress
+from pentimento.training import optim
+from pentimento.training.loop import Outcome, Trainer, make_fabric, make_model
+from pentimento.training.recipe import Recipe
+from pentimento.training.run_folder import RunFolder
+
+__all__ = ["Folds", "cross_validate", "open_data", "resume", "start"]
+
+# What may change when a run goes on: how long, where, how often it is watched. Anything else would be another run.
+RESUMABLE = {
+    "total_kimg",
+    "device",
+    "compile",
+    "log_every_kimg",
+    "sample_every_kimg",
+    "sample_count",
+    "checkpoint_every_seconds",
+}
+
+
+def open_data(
+    recipe: Recipe, where: str, *, skip_broken: bool = False, progress: ProgressCallback = no_progress
+) -> PackedDataset:
+    """The pictures at `where`, packed as the recipe says; raises what `open_source` and `pack` raise."""
+    options = recipe.data
+    return pack(
+        open_source(where, options.split),
+        max_side_px=options.max_side_px,
+        bits=options.bits,
+        background=options.background,
+        skip_broken=skip_broken,
+        progress=progress,
+    )
+
+
+def start(
+    recipe: Recipe,
+    where: str,
+    out: Path,
+    *,
+    init: str | None = None,
+    overwrite: bool = False,
+    skip_broken: bool = False,
+    held_out: tuple[float, float] | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Outcome:
+    """Train from the beginning.
+
+    Args:
+        recipe: what to do.
+        where: the pictures, see `pentimento.data.sources.open_source`.
+        out: the run folder.
+        init: a model to start from, see `pentimento.models.find`.
+        overwrite: replace a run that stands at `out`.
+        skip_broken: go on without pictures that cannot be read.
+        held_out: the share of hashes held out for validation; default ``(0, data.validation)``.
+        progress: called while packing and training.
+    """
+    fabric = make_fabric(recipe)
+    dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
+    spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
+    model = make_model(recipe, spec)
+    if init:
+        _initialize(model, init, progress if fabric.is_global_zero else no_progress)
+    held_out = held_out or (0.0, recipe.data.validation)
+    data, validation = _batches(recipe, dataset, model, held_out)
+    about = {
+        "data": _absolute(where),
+        "data_name": dataset.name,
+        "data_count": len(dataset),
+        "data_hash": dataset.content_hash,
+        "skip_broken": skip_broken,
+        "held_out": held_out,
+        "init": init,
+    }
+    run = RunFolder(out)
+    with run if fabric.is_global_zero else nullcontext():
+        trainer = Trainer(
+            recipe, model, data, validation, run, progress, fabric=fabric
+        )  # refuses before anything is written
+        if fabric.is_global_zero:
+            run.begin(recipe, about, overwrite)
+        return trainer.train()
+
+
+def resume(out: Path, overrides: Sequence[str] = (), *, progress: ProgressCallback = no_progress) -> Outcome:
+    """Go on with the run in `out`, bit for bit as if it had never stopped.
+
+    Args:
+        out: the run folder.
+        overrides: ``training.KEY=value`` for the keys in `RESUMABLE`.
+        progress: called while training.
+
+    Raises:
+        NotFoundError: no run there.
+        RecipeError: an override that would make it another run.
+        DataError: the pictures changed since.
+        BusyError: another process is at it.
+    """
+    if not out.is_dir():
+        raise NotFoundError(f"{out}: no run folder to resume")
+    run = RunFolder(out)
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key.removeprefix("training.") not in RESUMABLE or not key.startswith("training."):
+            allowed = ", ".join(f"training.{k}" for k in sorted(RESUMABLE))
+            raise RecipeError(f"--set {key}: cannot change when a run goes on; what can: {allowed}")
+    recipe, about = run.recipe(tuple(overrides)), run.about()
+    fabric = make_fabric(recipe)
+    dataset = _open_on_all(fabric, recipe, about["data"], about["skip_broken"], progress)
+    if dataset.content_hash != about["data_hash"]:
+        raise DataError(f"{about['data']}: the pictures changed since {out} began; start a new run, with --init {out}")
+    model = make_model(recipe, dataset.spec(recipe.data.size_px, recipe.data.channels))
+    data, validation = _batches(recipe, dataset, model, tuple(about["held_out"]))
+    with run if fabric.is_global_zero else nullcontext():
+        trainer = Trainer(recipe, model, data, validation, run, progress, fabric=fabric)
+        if run.has_state():
+            trainer.restore()
+        if fabric.is_global_zero:
+            run.rewrite_recipe(recipe)
+        return trainer.train()
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A cross-validation: each fold's last validation figures, their mean and standard deviation over the folds."""
+
+    figures: list[dict[str, float]]
+    mean: dict[str, float]
+    deviation: dict[str, float]
+
+
+def cross_validate(
+    recipe: Recipe, where: str, out: Path, folds: int, *, progress: ProgressCallback = no_progress, **options: Any
+) -> Folds:
+    """Train `folds` times, each time holding out another part of the pictures, into ``out/fold-1`` and so on.
+
+    Parts are by hash of the file, so that a picture stays in its fold when others are added.
+    """
+    if folds < 2:
+        raise RecipeError(f"folds: 2 or more expected, got {folds}")
+    if family(recipe.family).monitor is None:
+        raise RecipeError(f"folds: a {recipe.family!r} has no validation loss to compare")
+    if not recipe.training.validate_every_kimg:
+        every = recipe.training.model_copy(update={"validate_every_kimg": recipe.training.total_kimg})
+        recipe = recipe.model_copy(update={"training": every})
+    found = []
+    for k in range(folds):
+        progress(Progress("fold", k, folds, "folds", message=f"fold {k + 1} of {folds}"))
+        part = (k / folds, (k + 1) / folds)
+        outcome = start(recipe, where, out / f"fold-{k + 1}", held_out=part, progress=progress, **options)
+        found.append({n: v for n, v in outcome.figures.items() if n.startswith("validation/")})
+    mean = {n: statistics.fmean(f[n] for f in found) for n in found[0]}
+    deviation = {n: statistics.stdev(f[n] for f in found) for n in found[0]}
+    return Folds(found, mean, deviation)
+
+
+# --------------------------------------------------------------------------------------------------- parts
+def _open_on_all(
+    fabric: Fabric, recipe: Recipe, where: str, skip_broken: bool, progress: ProgressCallback
+) -> PackedDataset:
+    """The lead packs, the others then find it packed."""
+    if not fabric.is_global_zero:
+        fabric.barrier()
+    dataset = open_data(
+        recipe, where, skip_broken=skip_broken, progress=progress if fabric.is_global_zero else no_progress
+    )
+    if fabric.is_global_zero:
+        fabric.barrier()
+    return dataset
+
+
+def _batches(
+    recipe: Recipe, dataset: PackedDataset, model: Model, held_out: tuple[float, float]
+) -> tuple[Batches, Batches | None]:
+    training, validation = dataset.split(*held_out)
+    if not len(training):
+        raise DataError(f"{dataset.name}: no picture is left to train on; make data.validation smaller")
+
+    def make(indices: Any, train: bool) -> Batches:
+        return Batches(
+            dataset,
+            indices,
+            model.spec,
+            batch_size=recipe.training.batch_size,
+            seed=recipe.training.seed,
+            fit=recipe.data.fit,
+            augment=recipe.augment if train else None,
+            background=recipe.data.background,
+            training=train,
+        )
+
+    return make(training, True), make(validation, False) if len(validation) else None
+
+
+def _initialize(model: Model, where: str, progress: ProgressCallback) -> None:
+    """Take the weights of another model, with those that did not ship where it is a run folder that has them."""
+    run = RunFolder(Path(where))
+    if run.has_state():
+        state: Mapping[str, Tensor] = {**run.load_state()["model"], **read_weights(run.model / "model.safetensors")}
+    else:
+        state = read_weights(find(where) / "model.safetensors")
+    taken, fresh = optim.take_weights(model, state)
+    note = f"{taken} tensors from {where}" + (f"; fresh: {', '.join(fresh[:4])}" if fresh else "")
+    note += f" and {len(fresh) - 4} more" if len(fresh) > 4 else ""
+    progress(Progress("init", taken, math.nan, "tensors", message=note))
+
+
+def _absolute(where: str) -> str:
+    path = Path(where)
+    return str(path.resolve()) if path.exists() else where

@@ -1,0 +1,91 @@
+"""Closed forms: what the formulas say, computed another way."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from pentimento import losses
+
+REAL, FAKE = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([-3.0, 0.2, 1.0])
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+EXPECTED_D = {
+    "nonsaturating": [softplus(-r) + softplus(f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+    "hinge": [max(0, 1 - r) + max(0, 1 + f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+    "wasserstein": [f - r for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+    "relativistic": [softplus(f - r) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+}
+EXPECTED_G = {
+    "nonsaturating": [softplus(-f) for f in FAKE.tolist()],
+    "hinge": [-f for f in FAKE.tolist()],
+    "wasserstein": [-f for f in FAKE.tolist()],
+    "relativistic": [softplus(r - f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED_D)
+def test_adversarial_losses(kind):
+    assert math.isclose(float(losses.discriminator_loss(kind, REAL, FAKE)), sum(EXPECTED_D[kind]) / 3, rel_tol=1e-5)
+    assert math.isclose(float(losses.generator_loss(kind, FAKE, REAL)), sum(EXPECTED_G[kind]) / 3, rel_tol=1e-5)
+
+
+def test_penalties_of_a_linear_critic():
+    """For ``D(x) = <w, x>`` the gradient is w wherever one looks."""
+    w = torch.randn(3, 4, 4)
+    real, fake = torch.rand(5, 3, 4, 4), torch.rand(5, 3, 4, 4)
+
+    def critic(x):
+        return (x * w).flatten(1).sum(1)
+
+    points = real.clone().requires_grad_(True)
+    norm = float(w.norm())
+    assert math.isclose(float(losses.zero_centred_penalty(critic(points), points)), 0.5 * norm**2, rel_tol=1e-4)
+    penalty = losses.gradient_penalty(critic, real, fake, torch.rand(5))
+    assert math.isclose(float(penalty), (norm - 1) ** 2, rel_tol=1e-4)
+
+
+def test_penalty_is_per_sample():
+    """``D(x) = ||x||^2 / 2`` has the gradient x, so the penalty is half the mean squared norm of the samples."""
+    points = torch.randn(6, 1, 3, 3, requires_grad=True)
+    penalty = losses.zero_centred_penalty(points.square().flatten(1).sum(1) / 2, points)
+    expected = 0.5 * points.detach().square().flatten(1).sum(1).mean()
+    assert torch.allclose(penalty, expected)
+
+
+def test_bernoulli_and_gaussian_against_torch():
+    x, logits = torch.rand(3, 1, 4, 4).round(), torch.randn(3, 1, 4, 4)
+    expected = Bernoulli(logits=logits).log_prob(x).flatten(1).sum(1)
+    assert torch.allclose(losses.bernoulli_log_prob(logits, x), expected, atol=1e-5)
+    mean, log_scale = torch.randn(3, 2, 4, 4), torch.randn(1, 2, 1, 1)
+    value = torch.randn(3, 2, 4, 4)
+    expected = Normal(mean, log_scale.exp().expand_as(mean)).log_prob(value).flatten(1).sum(1)
+    assert torch.allclose(losses.gaussian_log_prob(mean, log_scale, value), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("log_scale", [-5.0, -2.0, 0.5])
+@pytest.mark.parametrize("mean", [-0.2, 0.0, 0.31, 1.0])
+def test_the_discretised_logistic_is_a_distribution(mean, log_scale):
+    x = (torch.arange(256) / 255).reshape(256, 1, 1, 1)
+    log_prob = losses.logistic_log_prob(torch.tensor(mean), torch.tensor(log_scale), x)
+    assert math.isclose(float(log_prob.double().exp().sum()), 1.0, abs_tol=1e-4)
+
+
+def test_the_discretised_logistic_keeps_a_gradient_far_from_its_mean():
+    mean = torch.tensor(0.0, requires_grad=True)
+    losses.logistic_log_prob(mean, torch.tensor(-6.0), torch.full((1, 1, 1, 1), 200 / 255)).sum().backward()
+    assert torch.isfinite(mean.grad)
+    assert mean.grad > 0
+
+
+def test_kl_against_torch():
+    mean, logvar = torch.randn(4, 5), torch.randn(4, 5)
+    expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1)
+    assert torch.allclose(losses.kl_standard_normal(mean, logvar), expected, rtol=1e-4)

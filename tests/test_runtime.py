@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import resource
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pentimento.errors import InputError, StorageError
+from pentimento.runtime import (
+    Draws,
+    atomic_folder,
+    atomic_write,
+    choose_device,
+    choose_precision,
+    derive_seed,
+    seed_modules,
+)
+
+
+class TestDraws:
+    @given(st.integers(0, 2**31), st.integers(0, 10**6), st.lists(st.integers(0, 10**9), min_size=2, max_size=9))
+    @settings(max_examples=30, deadline=None)
+    def test_a_sample_draws_the_same_however_the_batch_is_split(self, seed, step, indices):
+        whole = Draws(seed, indices, step).normal("latent", (3,))
+        parts = [Draws(seed, [i], step).normal("latent", (3,)) for i in indices]
+        assert torch.equal(whole, torch.cat(parts))
+
+    def test_seed_step_purpose_and_index_all_matter(self):
+        draws = [
+            Draws(0, [5], 0).uniform("a"),
+            Draws(1, [5], 0).uniform("a"),
+            Draws(0, [5], 1).uniform("a"),
+            Draws(0, [6], 0).uniform("a"),
+            Draws(0, [5], 0).uniform("b"),
+        ]
+        assert len({float(d) for d in draws}) == 5
+
+    def test_distributions(self):
+        draws = Draws(3, range(4000))
+        normal, uniform = draws.normal("n"), draws.uniform("u", (), 2.0, 5.0)
+        # 4000 draws: the mean's standard error is 0.016, the bound is five of them.
+        assert abs(float(normal.mean())) < 0.08
+        assert abs(float(normal.std()) - 1) < 0.08
+        assert 2 <= float(uniform.min()) < 2.01
+        assert 4.99 < float(uniform.max()) < 5
+        counts = torch.bincount(draws.integers("i", 4), minlength=4)
+        assert counts.min() > 850
+
+    def test_neighbouring_samples_are_not_correlated(self):
+        x = Draws(0, range(3000)).normal("latent").numpy()
+        assert abs(np.corrcoef(x[:-1], x[1:])[0, 1]) < 0.09  # five standard errors
+
+
+def test_derived_seeds_depend_on_the_order():
+    assert derive_seed(1, 2) != derive_seed(2, 1)
+    assert derive_seed(12) != derive_seed(1, 2)
+    assert 0 <= derive_seed("x") < 2**63
+
+
+def test_module_seeds_are_repeatable():
+    seed_modules(0, "a")
+    first = torch.rand(3)
+    seed_modules(0, "a")
+    assert torch.equal(first, torch.rand(3))
+
+
+def test_precision_asks_the_processor():
+    cpu = torch.device("cpu")
+    able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert choose_precision("auto", cpu) == ("bf16" if able else "fp32")
+    assert choose_precision("bf16", cpu) == "bf16"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+def test_unknown_device(name):
+    with pytest.raises(InputError, match="device: 'auto', 'cpu'"):
+        choose_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there():
+    with pytest.raises(InputError, match="this machine has no 'cuda'"):
+        choose_device("cuda")
+
+
+class TestAtomicWrite:
+    def test_appears_whole(self, tmp_path):
+        with atomic_write(tmp_path / "new" / "a.txt") as temporary:
+            temporary.write_text("x")
+            assert not (tmp_path / "new" / "a.txt").exists()
+        assert (tmp_path / "new" / "a.txt").read_text() == "x"
+        assert os.listdir(tmp_path / "new") == ["a.txt"]
+
+    def test_failure_leaves_what_was_there(self, tmp_path):
+        (tmp_path / "a.txt").write_text("old")
+        with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert os.listdir(tmp_path) == ["a.txt"]
+
+    def test_full_disk(self, tmp_path):
+        (tmp_path / "a.bin").write_bytes(b"old")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            with pytest.raises(StorageError, match="what was there is unchanged"):
+                with atomic_write(tmp_path / "a.bin") as temporary:
+                    temporary.write_bytes(b"x" * 100_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "a.bin").read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["a.bin"]
+
+
+class TestAtomicFolder:
+    def test_failure_leaves_nothing(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f") as temporary:
+            (temporary / "a").write_text("x")
+            raise KeyboardInterrupt
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_who_comes_second(self, tmp_path, replace):
+        (tmp_path / "f").mkdir()
+        (tmp_path / "f" / "first").touch()
+        with atomic_folder(tmp_path / "f", replace=replace) as temporary:
+            (temporary / "second").touch()
+        assert os.listdir(tmp_path / "f") == ["second" if replace else "first"]
+        assert os.listdir(tmp_path) == ["f"]

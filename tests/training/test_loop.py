@@ -1,0 +1,250 @@
+"""The loop: what a run is a function of, what it writes, and when it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from pentimento.errors import BusyError, DataError, ExistsError, ModelError, NotFoundError, RecipeError, TrainingError
+from pentimento.models import load, read_weights
+from pentimento.models.vae import VAE
+from pentimento.training.run_folder import RunFolder
+from pentimento.training.session import cross_validate, resume, start
+
+FAMILIES = ["gan", "vae", "classifier"]
+
+
+def weights(run):
+    return read_weights(run / "model" / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_writes_all_there_is_to_know(family, recipe, tmp_path):
+    seen = []
+    outcome = start(recipe(family), "digits", tmp_path / "run", progress=seen.append)
+    steps = 10 if family == "gan" else 20  # the GAN's critic moves twice a step, on two batches
+    assert outcome.step == steps
+    assert outcome.kimg == pytest.approx(0.32)
+    names = {p.name for p in (tmp_path / "run").iterdir()} - {".lock"}
+    samples = set() if family == "classifier" else {"samples"}
+    assert names == {"recipe.toml", "run.json", "model", "state.pt", "metrics.jsonl", "tensorboard"} | samples
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == steps
+    assert [r["step"] for r in rows] == sorted({r["step"] for r in rows})
+    assert all(math.isfinite(v) for r in rows for v in r.values())
+    assert {r.stage for r in seen} >= {"train"}
+    assert seen[-1].done == seen[-1].total == pytest.approx(0.32)
+    model = load(tmp_path / "run")
+    assert model.origin.name == "run"
+    assert "1797 pictures" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_seed_decides_and_matters(family, recipe, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        start(recipe(family, seed=seed), "digits", tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stopped_and_resumed_is_bit_identical_to_unbroken(family, recipe, tmp_path):
+    start(recipe(family), "digits", tmp_path / "whole")
+    start(recipe(family, total_kimg=0.128), "digits", tmp_path / "parts")
+    half = RunFolder(tmp_path / "parts").load_state()["step"]
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"step": half + 3, "kimg": 1}) + '\n{"step": ')  # written after the last checkpoint
+    resume(tmp_path / "parts", ["training.total_kimg=0.32"])
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    whole, parts = (RunFolder(tmp_path / n).load_state() for n in ("whole", "parts"))
+    assert same(whole["model"], parts["model"])
+    for name, state in whole["optimizers"].items():
+        for key, values in state["state"].items():
+            assert all(torch.equal(v, parts["optimizers"][name]["state"][key][k]) for k, v in values.items())
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == whole["step"]
+
+
+@pytest.mark.parametrize("family", ["gan", "vae"])
+def test_micro_batches_are_one_batch(family, recipe, tmp_path):
+    """To rounding, and without batch normalisation, which sees micro-batches apart."""
+    for parts in (1, 4):
+        start(recipe(family, model={"norm": "none"}, accumulate=parts), "digits", tmp_path / str(parts))
+    one, four = weights(tmp_path / "1"), weights(tmp_path / "4")
+    error = sum((one[k] - four[k]).square().sum() for k in one) / sum(one[k].square().sum() for k in one)
+    assert math.sqrt(error) < 1e-4
+
+
+def test_a_second_run_leaves_the_first_alone(recipe, tmp_path):
+    start(recipe("vae"), "digits", tmp_path / "run")
+    before = weights(tmp_path / "run")
+    with pytest.raises(ExistsError, match="exists and is not empty; go on with it by --resume"):
+        start(recipe("vae", seed=1), "digits", tmp_path / "run")
+    assert same(before, weights(tmp_path / "run"))
+    start(recipe("vae", seed=1), "digits", tmp_path / "run", overwrite=True)
+    assert not same(before, weights(tmp_path / "run"))
+
+
+def test_overwrite_does_not_touch_what_is_no_run(recipe, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("do not delete")
+    with pytest.raises(ExistsError, match="is not a run folder"):
+        start(recipe("vae"), "digits", tmp_path / "letters", overwrite=True)
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "do not delete"
+
+
+def test_two_processes_cannot_train_into_one_folder(recipe, tmp_path):
+    with RunFolder(tmp_path / "run"), pytest.raises(BusyError, match="another process is training here"):
+        start(recipe("vae"), "digits", tmp_path / "run")
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_loss_that_is_not_finite_stops_with_step_and_player(player, recipe, tmp_path, monkeypatch):
+    from pentimento.models.gan import GAN
+
+    honest = GAN.loss
+
+    def broken(self, name, batch, draws):
+        figures = honest(self, name, batch, draws)
+        return {**figures, "loss": figures["loss"] * math.nan} if name == player and draws.step >= 7 else figures
+
+    monkeypatch.setattr(GAN, "loss", broken)
+    with pytest.raises(TrainingError, match=rf"step 4: the loss of the player '{player}' is nan.*last good checkpoint"):
+        start(recipe("gan", checkpoint_every_seconds=1e-6), "digits", tmp_path / "run")
+    assert RunFolder(tmp_path / "run").load_state()["step"] == 3  # and it is whole
+    monkeypatch.undo()
+    assert resume(tmp_path / "run").step == 10
+
+
+def test_full_disk_keeps_the_checkpoint_before(recipe, tmp_path):
+    """A limit on file sizes makes every write past it fail, as a full disk does."""
+    import resource
+
+    from pentimento.errors import StorageError
+
+    start(recipe("vae", total_kimg=0.16), "digits", tmp_path / "run")
+    before = RunFolder(tmp_path / "run").load_state()["step"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+    try:
+        with pytest.raises(StorageError, match="cannot write"):
+            resume(tmp_path / "run", ["training.total_kimg=0.32"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert RunFolder(tmp_path / "run").load_state()["step"] == before
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+    assert resume(tmp_path / "run", ["training.total_kimg=0.32"]).step == 20
+
+
+class TestValidation:
+    def test_early_stopping_ships_the_best_weights(self, recipe, tmp_path, monkeypatch):
+        figures = iter([5.0, 3.0, 4.0, 3.5, 1.0])
+        kept = []
+
+        def staged(self, batch, draws):
+            if not draws.indices[0]:
+                kept.append({k: v.clone() for k, v in self.state_dict().items()})
+                staged.value = next(figures)
+            return {"loss": torch.tensor(staged.value)}
+
+        monkeypatch.setattr(VAE, "validate", staged)
+        options = {"validate_every_kimg": 0.032, "early_stopping_patience": 2}
+        outcome = start(recipe("vae", **options), "digits", tmp_path / "run")
+        assert outcome.stopped_early
+        assert outcome.step == 8  # four validations, two steps apart
+        assert same(weights(tmp_path / "run"), kept[1])
+
+    def test_a_gan_has_none(self, recipe, tmp_path):
+        with pytest.raises(RecipeError, match="a 'gan' has no validation loss"):
+            start(recipe("gan", validate_every_kimg=1), "digits", tmp_path / "run")
+        with pytest.raises(RecipeError, match="folds: a 'gan' has no validation loss"):
+            cross_validate(recipe("gan"), "digits", tmp_path / "run", 3)
+
+    def test_nothing_held_out(self, recipe, tmp_path):
+        with pytest.raises(RecipeError, match="nothing is held out"):
+            start(recipe("vae", validate_every_kimg=1, data={"validation": 0.0}), "digits", tmp_path / "run")
+
+    def test_folds_hold_out_every_picture_once(self, recipe, tmp_path):
+        folds = cross_validate(recipe("classifier", total_kimg=3), "digits", tmp_path / "run", 3)
+        found = [f["validation/accuracy"] for f in folds.figures]
+        assert folds.mean["validation/accuracy"] == pytest.approx(sum(found) / 3)
+        assert folds.mean["validation/accuracy"] > 0.5  # chance is 0.1
+        held_out = [
+            json.loads((tmp_path / "run" / f"fold-{k}" / "run.json").read_text())["held_out"] for k in (1, 2, 3)
+        ]
+        assert held_out[0][0] == 0
+        assert held_out[2][1] == 1
+        assert held_out[0][1] == held_out[1][0]
+        assert held_out[1][1] == held_out[2][0]
+
+
+class TestTransfer:
+    def test_init_takes_all_that_fits(self, recipe, tmp_path):
+        start(recipe("vae"), "digits", tmp_path / "a")
+        notes = []
+        frozen = recipe("vae", freeze=["*"], seed=5)
+        with pytest.raises(RecipeError, match="leaves the player 'vae' nothing to train"):
+            start(frozen, "digits", tmp_path / "b", init=str(tmp_path / "a"))
+        kept = recipe("vae", freeze=["encoder.*", "embed.*", "posterior.*"], seed=5, ema_halflife_kimg=0)
+        start(kept, "digits", tmp_path / "c", init=str(tmp_path / "a"), progress=notes.append)
+        before, after = weights(tmp_path / "a"), weights(tmp_path / "c")
+        for name in before:
+            fixed = name.split(".")[0] in ("encoder", "embed", "posterior")
+            assert torch.equal(before[name], after[name]) == fixed, name
+        assert any("tensors from" in n.message for n in notes)
+
+    def test_a_run_brings_its_discriminator_along(self, recipe, tmp_path):
+        start(recipe("gan"), "digits", tmp_path / "a")
+        fixed = recipe("gan", freeze=["discriminator.encoder.*"])
+        start(fixed, "digits", tmp_path / "b", init=str(tmp_path / "a"))
+        a, b = (RunFolder(tmp_path / n).load_state()["model"] for n in "ab")
+        names = [k for k in a if k.startswith("discriminator.encoder")]
+        assert names
+        assert all(torch.equal(a[k], b[k]) for k in names)
+
+    def test_nothing_fits(self, recipe, tmp_path):
+        start(recipe("classifier"), "digits", tmp_path / "a")
+        with pytest.raises(ModelError, match="no tensor fits"):
+            start(recipe("vae", model={"backbone": "mlp"}), "digits", tmp_path / "b", init=str(tmp_path / "a"))
+
+    def test_freeze_pattern_without_a_match(self, recipe, tmp_path):
+        with pytest.raises(RecipeError, match="freeze: 'encodr' matches no parameter"):
+            start(recipe("vae", freeze=["encodr"]), "digits", tmp_path / "a")
+
+
+class TestResumeRefuses:
+    def test_another_run(self, recipe, tmp_path):
+        start(recipe("vae"), "digits", tmp_path / "run")
+        with pytest.raises(RecipeError, match="model.width: cannot change when a run goes on"):
+            resume(tmp_path / "run", ["model.width=8"])
+
+    def test_other_pictures(self, recipe, tmp_path):
+        start(recipe("vae", data={"size_px": [8, 8]}), "shapes:40", tmp_path / "run")
+        about = json.loads((tmp_path / "run" / "run.json").read_text())
+        (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "data": "shapes:41"}))
+        with pytest.raises(DataError, match="the pictures changed since"):
+            resume(tmp_path / "run")
+
+    @pytest.mark.parametrize("name", ["nothing", ""])
+    def test_what_is_no_run(self, name, tmp_path):
+        with pytest.raises(NotFoundError):
+            resume(tmp_path / name)
+
+
+def test_players_options_are_checked(recipe, tmp_path):
+    with pytest.raises(RecipeError, match=r"players.genrator: a 'gan' has no such player; did you mean 'generator'"):
+        start(recipe("gan", players={"genrator": {}}), "digits", tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_batches_must_split_evenly(recipe):
+    with pytest.raises(RecipeError, match="accumulate must divide batch_size"):
+        recipe("vae", accumulate=3)
