@@ -183,8 +183,8 @@ def two_against_one(folder: Path, name: str, recipe: dict[str, Any], steps: int)
     assert states["one"]["step"] == states["two"]["step"] == steps
     error, moved = distance(two, one), distance(one, initial(path, one))
     note = (
-        f"|a - b| / |b| over all parameters, the discriminator's among them, after {steps} steps of {BATCH} pictures; "
-        f"meanwhile the training itself moved them by {moved:.3g}."
+        f"|a - b| / |b| over the parameters of all players together, after {steps} steps of {BATCH} pictures. The "
+        f"training moved them by {moved:.2g} of their length, so the two differ by {error / moved:.1e} of the way."
     )
     return [Figure(f"{name}: two processes against one", error, aim=f"<= {AIM:g}", met=error <= AIM, note=note)]
 

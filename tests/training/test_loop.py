@@ -160,6 +160,7 @@ class TestValidation:
         outcome = start(recipe("vae", **options), "digits", tmp_path / "run")
         assert outcome.stopped_early
         assert outcome.step == 8  # four validations, two steps apart
+        assert outcome.figures["validation/loss"] == 3.5
         assert same(weights(tmp_path / "run"), kept[1])
 
     def test_a_gan_has_none(self, recipe, tmp_path):

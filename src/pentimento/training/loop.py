@@ -151,6 +151,7 @@ class Trainer:
         self.model, self.data, self.validation = model, data, validation
         self.fabric = fabric or make_fabric(recipe)
         self.lead = self.fabric.is_global_zero
+        self.pace = Pace(progress if self.lead else no_progress, self.options.total_kimg)
         self._check_validation()
         optim.freeze(model, self.options.freeze)
         model.to(self.fabric.device)
@@ -164,7 +165,6 @@ class Trainer:
         self.total_steps = math.ceil(round(self.options.total_kimg / self.step_kimg, 6))
         self.ema = optim.EMA(model, self.options.ema_halflife_kimg, self.options.ema_rampup)
         self.stopping = EarlyStopping(self.options.early_stopping_patience)
-        self.pace = Pace(progress if self.lead else no_progress, self.options.total_kimg)
         self.step, self.saved_step, self.figures = 0, -1, dict[str, float]()
         self.wrapped = self._wrap()
 
@@ -176,8 +176,11 @@ class Trainer:
             raise RecipeError(
                 f"training.validate_every_kimg: a {self.model.family!r} has no validation loss; set it to 0"
             )
-        if self.validation is None:
+        if not self.recipe.data.validation:
             raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
+        if self.validation is None:
+            message = "so few pictures that none falls into the share held out; going on without validation"
+            self.pace.show(0, {}, message=message)
 
     def _make_movers(self) -> list[Mover]:
         movers = []
@@ -220,8 +223,9 @@ class Trainer:
                             self._move(mover, tick, parts)
                 self.step += 1
                 self.ema.update(self.model, self.seen_kimg, self.step_kimg)
-                patience_ended = self._validate() if self._due(self.options.validate_every_kimg) else False
-                finished = patience_ended or self.step >= self.total_steps
+                finished = self.step >= self.total_steps
+                if self.validation and self._due(self.options.validate_every_kimg, or_if=finished):
+                    finished |= self._validate()
                 overdue = time.monotonic() - saved_at > self.options.checkpoint_every_seconds
                 interrupted, overdue = self._agree(signal.received, overdue)
                 self._log(curves, feed, finished or interrupted)
@@ -240,10 +244,10 @@ class Trainer:
         """Thousands of images drawn so far."""
         return self.step * self.step_kimg
 
-    def _due(self, every_kimg: float) -> bool:
-        """Whether this step passed a multiple of `every_kimg`; never, where that is 0."""
-        if not every_kimg:
-            return False
+    def _due(self, every_kimg: float, or_if: bool) -> bool:
+        """Whether this step passed a multiple of `every_kimg`, or `or_if`; never, where that is 0."""
+        if not every_kimg or or_if:
+            return bool(every_kimg)
         # Rounded, for a sum of steps may miss its multiple by the last bit.
         now, before = (round(step * self.step_kimg / every_kimg, 6) for step in (self.step, self.step - 1))
         return math.floor(now) > math.floor(before)
@@ -326,7 +330,7 @@ class Trainer:
         self.pace.count(self.options.batch_size * self.ticks_per_step)
         if curves is None:
             return
-        if last or self._due(self.options.log_every_kimg):
+        if self._due(self.options.log_every_kimg, or_if=last):
             for mover in self.movers:
                 self.figures |= mover.means()
                 mover.clear()
@@ -335,7 +339,7 @@ class Trainer:
             curves.figures(self.step, row)
             self.pace.restart()
             feed.waited_seconds = 0.0
-        if last or self._due(self.options.sample_every_kimg):
+        if self._due(self.options.sample_every_kimg, or_if=last):
             held_out = next(self.validation.in_order(16)) if self.validation else None
             curves.pictures(self.step, self.ema.model, self.options.sample_count, self.options.seed, held_out)
         self.pace.show(self.seen_kimg, self.figures, force=last)
