@@ -32,7 +32,9 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3, help="of each packing, after one to warm up")
     options.add_argument("--mnist", default=None, help="folder of MNIST's idx files")
     options.add_argument("--bsds", default=None, help="folder of BSDS500's train, val and test photographs")
-    options.add_argument("--shapes", type=int, default=1000, help="pictures of the smaller training; the larger has 10 times as many")
+    options.add_argument(
+        "--shapes", type=int, default=1000, help="pictures of the smaller training; the larger has 10 times as many"
+    )
     options.add_argument("--worker", nargs="+", default=None, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.worker:
@@ -41,10 +43,10 @@ def main() -> None:
     mnist, bsds = chosen.mnist or str(shared(MNIST)), chosen.bsds or str(shared(BSDS))
     figures = measure_packing("MNIST, training set", mnist, ["train"], chosen.rounds)
     figures += measure_packing("BSDS500, photographs", bsds, ["train", "val", "test"], chosen.rounds)
-    figures += measure_memory(chosen.shapes)
+    figures += measure_memory(chosen.shapes, chosen.rounds)
     notes = [
-        f"Packing: {chosen.rounds} fresh processes, each into an empty cache, after one that warms the system's file cache; "
-        "median, and lowest to highest. From opening the source to the packed data set, imports not included.",
+        f"Packing: {chosen.rounds} fresh processes, each into an empty cache, after one that warms the system's file "
+        "cache; median, and lowest to highest. From opening the source to the packed data set, imports not included.",
         "Peak memory is the process's largest resident set (getrusage), with Python, torch and the mapped file in it.",
         "Opened again: what every later training waits for, the check that the pictures are the same among it.",
         "Peer: a loop of one thread over the same files with Pillow alone, that keeps the decoded pictures in a list.",
@@ -68,34 +70,26 @@ def measure_packing(name: str, where: str, splits: list[str], rounds: int) -> li
             opened.append(second["seconds"])
     speed, speed_spread = median_and_spread(p["pictures"] / p["seconds"] for p in packed)
     peak, peak_spread = median_and_spread(p["peak_bytes"] / MIB for p in packed)
-    peer = pillow(where, splits) if splits != ["train"] else {}
-    beside = {"peer": "Pillow, one thread"} if peer else {}
-    values = [{"peer_value": v} for v in (peer["speed"], peer["peak"], peer["size"])] if peer else [{}] * 3
+    again, again_spread = median_and_spread(opened)
+    names = ("Pillow, one thread", "Pillow, one thread", "the JPEG files")
+    beside: list[dict[str, Any]] = [{}] * 3
+    if splits != ["train"]:
+        beside = [{"peer": n, "peer_value": v} for n, v in zip(names, pillow(where, splits), strict=True)]
     pixels, imported = packed[0]["pixel_bytes"] / MIB, statistics.median(p["imported_bytes"] for p in packed) / MIB
+    there = f"Of which {imported:.0f} MiB were there after the imports; the pixels are {pixels:.0f} MiB."
+    number_of = f"{packed[0]['pictures']:,} pictures."
     return [
-        Figure(f"{name}: packed", speed, "images/s", speed_spread, **beside, **values[0], note=f"{packed[0]['pictures']:,} pictures."),
-        Figure(
-            f"{name}: peak memory",
-            peak,
-            "MiB",
-            peak_spread,
-            **beside,
-            **values[1],
-            note=f"Of which {imported:.0f} MiB were there after the imports; the pixels are {pixels:.0f} MiB.",
-        ),
-        Figure(f"{name}: on disk", packed[0]["disk_bytes"] / MIB, "MiB", **beside, **values[2]),
-        Figure(f"{name}: opened again", statistics.median(opened), "s", (min(opened), max(opened))),
+        Figure(f"{name}: packed", speed, "images/s", speed_spread, **beside[0], note=number_of),
+        Figure(f"{name}: peak memory", peak, "MiB", peak_spread, **beside[1], note=there),
+        Figure(f"{name}: on disk", packed[0]["disk_bytes"] / MIB, "MiB", **beside[2]),
+        Figure(f"{name}: opened again", again, "s", again_spread),
     ]
 
 
-def pillow(where: str, splits: list[str]) -> dict[str, float]:
-    """The peer's speed and peak, and the size of the files that it decodes."""
+def pillow(where: str, splits: list[str]) -> tuple[float, float, float]:
+    """The peer's images per second, its peak in MiB, and the MiB of the files that it decodes."""
     found = work("pillow", where, *splits)
-    return {
-        "speed": found["pictures"] / found["seconds"],
-        "peak": found["peak_bytes"] / MIB,
-        "size": found["disk_bytes"] / MIB,
-    }
+    return found["pictures"] / found["seconds"], found["peak_bytes"] / MIB, found["disk_bytes"] / MIB
 
 
 def work_pack(where: str, *splits: str) -> dict[str, float]:
@@ -130,29 +124,27 @@ def work_pillow(where: str, *splits: str) -> dict[str, float]:
 
 
 # ------------------------------------------------------------------------------------------------- memory
-def measure_memory(count: int) -> list[Figure]:
+def measure_memory(count: int, rounds: int) -> list[Figure]:
     """Resident memory of a training on `count` pictures and on ten times as many."""
-    found = []
+    numbers = (count, 10 * count)
+    found: dict[int, list[Any]] = {number: [] for number in numbers}
     with tempfile.TemporaryDirectory() as cache:
-        for number in (count, 10 * count):
+        for number in numbers:
             work("pack", f"shapes:{number}", "train", cache=cache)
-            found.append(work("train", f"shapes:{number}", str(10 * count), cache=cache))
-    small, large = found
-    added = (large["pixel_bytes"] - small["pixel_bytes"]) / MIB
-    growth = {key: (large[key] - small[key]) / MIB for key in ("RssAnon", "RssFile")}
-    note = f"{10 * count:,} pictures instead of {count:,} are {added:.0f} MiB more pixels; each training draws {10 * count:,}."
-    return [
-        Figure("training: RssAnon", large["RssAnon"] / MIB, "MiB", peer="on a tenth of the pictures", peer_value=small["RssAnon"] / MIB),
-        Figure(
-            "training: growth of RssAnon with ten times the pictures",
-            growth["RssAnon"],
-            "MiB",
-            aim=f"<= {AIM_GROWTH:.0%} of the pixels",
-            met=growth["RssAnon"] <= AIM_GROWTH * added,
-            note=note,
-        ),
-        Figure("training: growth of RssFile with ten times the pictures", growth["RssFile"], "MiB"),
-    ]
+        for _ in range(rounds):
+            for number in numbers:
+                found[number].append(work("train", f"shapes:{number}", str(10 * count), cache=cache))
+    small, large = found[count], found[10 * count]
+    added = (large[0]["pixel_bytes"] - small[0]["pixel_bytes"]) / MIB
+    note = f"Of the medians; {10 * count:,} pictures instead of {count:,} are {added:.0f} MiB more pixels."
+    figures = []
+    for key in ("RssAnon", "RssFile"):
+        (before, _), (after, spread) = (median_and_spread(r[key] / MIB for r in rows) for rows in (small, large))
+        figures.append(Figure(f"training on {10 * count:,} pictures: {key}", after, "MiB", spread))
+        aim = {"aim": f"<= {AIM_GROWTH:.0%} of the pixels", "met": after - before <= AIM_GROWTH * added}
+        judged = aim if key == "RssAnon" else {}
+        figures.append(Figure(f"its growth from {count:,} pictures: {key}", after - before, "MiB", **judged, note=note))
+    return figures
 
 
 def work_train(where: str, count: str) -> dict[str, float]:

@@ -32,7 +32,7 @@ def _summary(reports: list[Report]) -> str:
     judged = [(report, figure) for report in reports for figure in report.figures if figure.met is not None]
     missed = [f"- {report.title}: {figure.name}" for report, figure in judged if not figure.met]
     lines = [f"Aims stated: {len(judged)}; met: {len(judged) - len(missed)}; missed: {len(missed)}."]
-    return "\n" + "\n".join(lines + ([""] + missed if missed else [])) + "\n"
+    return "\n" + "\n".join(lines + (["", *missed] if missed else [])) + "\n"
 
 
 def _section(report: Report) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "Report",
     "command_line",
     "describe_machine",
+    "mean_interval",
     "median_and_spread",
     "parser",
     "read",
@@ -134,6 +135,12 @@ def median_and_spread(values: Iterable[float]) -> tuple[float, Spread]:
     """The median, and the lowest and the highest."""
     found = sorted(values)
     return statistics.median(found), (found[0], found[-1])
+
+
+def mean_interval(values: Sequence[float], z: float = 1.959964) -> tuple[float, Spread]:
+    """The mean, and its 95 % interval (normal)."""
+    mean, half = statistics.fmean(values), z * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, (mean - half, mean + half)
 
 
 def wilson(successes: int, count: int, z: float = 1.959964) -> Spread:

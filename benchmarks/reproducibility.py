@@ -146,7 +146,7 @@ def last_logged(run: Path) -> int:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[list[str], int]:
-    """Names of the leaves of weights, EMA weights and optimizer state that are not the same bytes, and how many there are."""
+    """Names of what differs in weights, EMA weights and optimizer state, and how many tensors and numbers there are."""
     leaves = [dict(flatten({k: s[k] for k in ("step", "model", "ema", "optimizers")})) for s in (one, other)]
     names = leaves[0].keys() | leaves[1].keys()
     return sorted(n for n in names if as_bytes(leaves[0].get(n)) != as_bytes(leaves[1].get(n))), len(names)

@@ -74,8 +74,12 @@ def main() -> None:
             aim=f"< {100 * AIM_WAIT:g}",
             met=wait < AIM_WAIT,
         ),
-        Figure("precision that 'auto' chose", precision, note="On processors that do not compute in bf16, it keeps fp32."),
-        Figure("one checkpoint", clock.checkpoint_seconds, "s", note="Not part of the rounds; by default one in 300 s."),
+        Figure(
+            "precision that 'auto' chose", precision, note="On processors that do not compute in bf16, it keeps fp32."
+        ),
+        Figure(
+            "one checkpoint", clock.checkpoint_seconds, "s", note="Not part of the rounds; by default one in 300 s."
+        ),
     ]
     command = command_line(__file__, chosen, options)
     write("training_speed", "Training speed, DCGAN at 64x64", command, figures, notes(chosen), folder=chosen.out)
@@ -84,14 +88,14 @@ def main() -> None:
 def notes(chosen: argparse.Namespace) -> list[str]:
     """What a reader must know."""
     return [
-        f"{chosen.rounds} rounds of {chosen.steps} steps of {BATCH} images, ours and the plain loop in turn in one process, "
-        f"after {chosen.warm_up} steps of warm-up each; median, and lowest to highest round.",
+        f"{chosen.rounds} rounds of {chosen.steps} steps of {BATCH} images, ours and the plain loop in turn in one "
+        f"process, after {chosen.warm_up} steps of warm-up each; median, and lowest to highest round.",
         f"Both train copies of the same networks (width {chosen.width}, latent 100, batch normalisation in both, "
         f"non-saturating loss) with Adam at 2e-4 and betas 0.5, 0.999, on shapes:{SHAPES} at 64x64 in colour.",
         "Ours: channels_last, fused Adam, gradients only for the player that moves, moving average of the generator, "
         "per-sample draws, data from the memory map by a thread; each player draws fakes of its own.",
-        "Plain: NCHW, foreach Adam, gradients everywhere, the generator's step on the discriminator's fakes (one forward "
-        "pass of the generator less than ours), a DataLoader over float tensors decoded beforehand.",
+        "Plain: NCHW, foreach Adam, gradients everywhere, the generator's step on the discriminator's fakes (one "
+        "forward pass of the generator less than ours), a DataLoader over float tensors decoded beforehand.",
     ]
 
 
@@ -151,7 +155,9 @@ def timed_trainer() -> type[Any]:
     class TimedTrainer(Trainer):
         plain: Callable[[int], None]
 
-        def __init__(self, recipe: Any, model: Any, data: Any, run: Any, clock: Clock, chosen: argparse.Namespace) -> None:
+        def __init__(
+            self, recipe: Any, model: Any, data: Any, run: Any, clock: Clock, chosen: argparse.Namespace
+        ) -> None:
             super().__init__(recipe, model, data, None, run)
             self.clock, self.chosen = clock, chosen
             self.began, self.waited, self.seen = math.nan, 0.0, 0.0
@@ -168,7 +174,7 @@ def timed_trainer() -> type[Any]:
                 super()._log(curves, feed, last)
 
         def _round(self, first: bool) -> None:
-            self._wait_for_device()
+            wait_for(self.fabric.device)
             seconds = time.monotonic() - self.began
             images = self.chosen.steps * BATCH
             if not first:
@@ -176,18 +182,20 @@ def timed_trainer() -> type[Any]:
                 self.clock.waited.append(self.waited / seconds)
             start = time.monotonic()
             self.plain(self.chosen.warm_up if first else self.chosen.steps)
-            self._wait_for_device()
+            wait_for(self.fabric.device)
             if not first:
                 self.clock.plain.append(images / (time.monotonic() - start))
             self.began, self.waited = time.monotonic(), 0.0
 
-        def _wait_for_device(self) -> None:
-            import torch
-
-            if self.fabric.device.type == "cuda":
-                torch.cuda.synchronize()
-
     return TimedTrainer
+
+
+def wait_for(device: Any) -> None:
+    """Until all that was asked of an accelerator is done."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def plain_loop(model: Any, pictures: list[Any], device: Any) -> Callable[[int], None]:
@@ -199,7 +207,10 @@ def plain_loop(model: Any, pictures: list[Any], device: Any) -> Callable[[int], 
 
     nothing = Condition()
     loader = DataLoader(TensorDataset(torch.cat(pictures)), BATCH, shuffle=True, drop_last=True)
-    adams = [torch.optim.Adam(part.parameters(), lr=2e-4, betas=(0.5, 0.999)) for part in (model.discriminator, model.generator)]
+    adams = [
+        torch.optim.Adam(part.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        for part in (model.discriminator, model.generator)
+    ]
     criterion = torch.nn.BCEWithLogitsLoss()
     ones, zeros = torch.ones(BATCH, device=device), torch.zeros(BATCH, device=device)
 

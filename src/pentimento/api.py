@@ -291,11 +291,13 @@ def _card_title(card: Path) -> str:
 
 
 def _family_details(name: str) -> dict[str, Any]:
+    from docstring_parser import parse
+
     from pentimento.models import MODELS, config_schema
 
+    described = parse(MODELS[name].__doc__ or "")
+    fields = config_schema(name).model_fields
     options = {
-        key: {"type": str(f.annotation).replace("typing.", ""), "default": None if f.is_required() else f.default}
-        for key, f in config_schema(name).model_fields.items()
-        if key != "spec"
+        p.arg_name: f"{fields[p.arg_name].default!r}: {p.description}" for p in described.params if p.arg_name != "spec"
     }
-    return {"family": name, "about": MODELS[name].__doc__, "options": options}
+    return {"family": name, "about": described.short_description, "options and defaults": options}

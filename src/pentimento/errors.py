@@ -115,7 +115,7 @@ class InterruptedRunError(PentimentoError):
 def suggest(name: str, known: Iterable[str], *, limit: int = 8) -> str:
     """The tail of an error message about an unknown `name`: its nearest neighbours, else what there is.
 
-    >>> suggest("digts-gan", ["digits-gan", "digits-vae"])
+    >>> suggest("digts-gan", ["digits-gan", "shapes-vae"])
     "did you mean 'digits-gan'?"
     >>> suggest("x", ["b", "a"])
     'known: a, b'

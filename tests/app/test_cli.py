@@ -126,7 +126,7 @@ def test_models_lists_and_tells(pentimento, models):
     assert "digits-gan" in listed["recipes"]
     for name, expected in (
         ("gan", "backbone"),
-        ("digits-gan", "total_kimg"),
+        ("digits-gan", "[training]"),
         (models / "digits-gan", "Handwritten digits"),
     ):
         code, out, _ = pentimento("models", name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 
+import docstring_parser
 import pytest
 import safetensors.torch
 import torch
 
 from pentimento.errors import ModelError, NotFoundError, RecipeError
 from pentimento.model import DataSpec
-from pentimento.models import build, find, load, save
+from pentimento.models import MODELS, build, config_schema, find, load, save
 
 SPEC = DataSpec(channels=1, height_px=8, width_px=8)
 
@@ -110,3 +111,9 @@ def test_building_refuses_what_the_constructor_does_not_know():
         build("gan", {"spec": SPEC, "discriminator_norm": "batch", "r1": 1.0})
     with pytest.raises(ModelError, match="classifier: the data has no labels"):
         build("classifier", {"spec": SPEC})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_of_a_family_is_described(name):
+    described = {p.arg_name for p in docstring_parser.parse(MODELS[name].__doc__).params}
+    assert described == set(config_schema(name).model_fields)

@@ -17,8 +17,9 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 import pentimento
 from pentimento import api
@@ -114,15 +115,16 @@ class Display:
 
     def __init__(self, quiet: bool) -> None:
         self.console = Console(stderr=True, quiet=quiet)
+        fixed = Column(no_wrap=True)
         self.bars = Progress(
-            TextColumn("{task.description:>8}"),
-            BarColumn(24),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]} {task.fields[figures]}"),
+            TextColumn("{task.description:>8}", table_column=fixed),
+            BarColumn(16, table_column=fixed),
+            TextColumn("{task.fields[count]}", table_column=fixed),
+            TextColumn("{task.fields[rate]}", table_column=fixed),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=fixed),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self.console,
+            expand=True,
         )
         self.stages: dict[str, TaskID] = {}
 
@@ -145,14 +147,14 @@ class Display:
         if report.stage not in self.stages:
             texts: dict[str, Any] = {"count": "", "rate": "", "figures": ""}
             self.stages[report.stage] = self.bars.add_task(report.stage, total=report.total, **texts)
+        kimg = report.unit == "kimg"
+        count = f"{report.done:,.1f}/{report.total:,.6g} kimg" if kimg else f"{report.done:,.0f}/{report.total:,.0f}"
         self.bars.update(
             self.stages[report.stage],
             completed=report.done,
-            count=f"{report.done:,.4g}/{report.total:,.4g} {report.unit}"
-            if report.total < 1e4
-            else f"{report.done:,.0f} {report.unit}",
-            rate=f"{report.rate * (1000 if report.unit == 'kimg' else 1):,.0f} img/s" if report.rate else "",
-            figures="  ".join(f"{k} {v:.3g}" for k, v in list(report.figures.items())[:4]),
+            count=count,
+            rate=f"{report.rate * (1000 if kimg else 1):,.0f}/s" if report.rate else "",
+            figures="  ".join(f"{name} {value:.3g}" for name, value in report.figures.items()),
         )
 
 
@@ -187,12 +189,10 @@ def _print(result: Any) -> None:
 def _print_table(console: Console, name: str, rows: Mapping[str, Any]) -> None:
     table = Table(title=name, title_justify="left", box=None, show_header=False, pad_edge=False)
     for key, value in rows.items():
-        shown = (
-            f"{value:.6g}"
-            if isinstance(value, float)
-            else json.dumps(value, ensure_ascii=False)
-            if isinstance(value, dict)
-            else str(value)
-        )
-        table.add_row(key, shown)
+        if not isinstance(value, dict):
+            shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+            table.add_row(key, Text(shown))  # not as markup: recipes have [sections]
     console.print(table)
+    for key, value in rows.items():
+        if isinstance(value, dict) and value:
+            _print_table(console, key, value)
