@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
+SCRIPTS = sorted({path.name for path in BENCHMARKS.glob("*.py")} - {"judges.py", "report.py", "reporting.py"})
 
 
 @pytest.fixture
@@ -113,11 +114,18 @@ def test_the_wilson_interval_is_that_of_the_literature(reporting):
     low, high = reporting.wilson(81, 263)  # Newcombe 1998, table I: 0.2553, 0.3662
     assert low == pytest.approx(25.53, abs=0.005)
     assert high == pytest.approx(36.62, abs=0.005)
-    assert reporting.wilson(10, 10)[1] == 100
+    assert reporting.wilson(10, 10)[1] == pytest.approx(100)
 
 
 def test_the_median_comes_with_its_spread(reporting):
     assert reporting.median_and_spread([3.0, 1.0, 2.0]) == (2.0, (1.0, 3.0))
+
+
+def test_the_interval_of_a_mean(reporting):
+    mean, (low, high) = reporting.mean_interval([1.0, 2.0, 3.0, 4.0])
+    assert mean == 2.5
+    assert high - mean == pytest.approx(mean - low)
+    assert high - mean == pytest.approx(1.96 * (5 / 3) ** 0.5 / 2, abs=1e-3)
 
 
 def test_commands_are_written_without_paths_of_this_machine(reporting, monkeypatch, tmp_path):
@@ -141,9 +149,7 @@ def test_commands_are_written_without_paths_of_this_machine(reporting, monkeypat
     assert found == 'python benchmarks/speed.py --data "$PENTIMENTO_DATA/mnist" --gan a-run --short'
 
 
-@pytest.mark.parametrize(
-    "script", sorted(p.name for p in BENCHMARKS.glob("*.py") if p.name not in ("reporting.py", "report.py"))
-)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_every_benchmark_tells_how_to_use_it(script):
     done = subprocess.run([sys.executable, BENCHMARKS / script, "--help"], capture_output=True, text=True, check=True)
     assert "--out" in done.stdout
