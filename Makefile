@@ -8,7 +8,7 @@ demo: .venv/.installed
 	$(BIN)/python -m pentimento.app.demo --out demo
 
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: .venv/.installed
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -100,7 +102,14 @@ def write(
     *,
     folder: Path = RESULTS,
 ) -> Path:
-    """Write ``folder/<name>.json``, with this machine's description; returns its path."""
+    """Write ``folder/<name>.json``, with this machine's description; returns its path.
+
+    Ends the program where the package was edited since the benchmark began.
+    """
+    if code_hash() != CODE:
+        sys.exit(
+            "nothing written: the source of pentimento changed while this ran, so the figures are of no one version"
+        )
     report = Report(name, title, command, describe_machine(), list(figures), list(notes))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
@@ -171,9 +180,23 @@ def describe_machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
-        "pentimento": pentimento.__version__,
+        "pentimento": f"{pentimento.__version__} (source {CODE})",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def code_hash() -> str:
+    """Of the package's source files, without importing them."""
+    found = importlib.util.find_spec("pentimento")
+    roots = found.submodule_search_locations if found else None
+    digest = hashlib.sha256()
+    for root in roots or ():
+        for path in sorted(Path(root).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+CODE = code_hash()  # when the benchmark began
 
 
 def _processor() -> str:

@@ -67,6 +67,13 @@ def test_a_report_reads_back_as_written(reporting, tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.machine["date"])
 
 
+def test_nothing_is_written_of_code_that_changed_meanwhile(reporting, monkeypatch, tmp_path):
+    monkeypatch.setattr(reporting, "CODE", "another")
+    with pytest.raises(SystemExit, match="source of pentimento changed while this ran"):
+        reporting.write("speed", "Speed", "python benchmarks/speed.py", figures(reporting), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_foreign_file_is_refused(reporting, tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({"name": "x"}))
     with pytest.raises(ValueError, match="not a result of format 1"):

@@ -243,7 +243,7 @@ class TestResumeRefuses:
 def test_players_options_are_checked(recipe, tmp_path):
     with pytest.raises(RecipeError, match=r"players.genrator: a 'gan' has no such player; did you mean 'generator'"):
         start(recipe("gan", players={"genrator": {}}), "digits", tmp_path / "run")
-    assert not (tmp_path / "run" / "recipe.toml").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_batches_must_split_evenly(recipe):

@@ -49,6 +49,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if [p.name for p in self.path.iterdir()] == [".lock"]:  # refused before anything was written
+            shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
 
     def _acquire(self) -> None:
