@@ -107,9 +107,7 @@ def write(
     Ends the program where the package was edited since the benchmark began.
     """
     if code_hash() != CODE:
-        sys.exit(
-            "nothing written: the source of pentimento changed while this ran, so the figures are of no one version"
-        )
+        sys.exit("nothing written: the source of pentimento changed meanwhile, so the figures are of no one version")
     report = Report(name, title, command, describe_machine(), list(figures), list(notes))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"

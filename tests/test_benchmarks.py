@@ -69,7 +69,7 @@ def test_a_report_reads_back_as_written(reporting, tmp_path):
 
 def test_nothing_is_written_of_code_that_changed_meanwhile(reporting, monkeypatch, tmp_path):
     monkeypatch.setattr(reporting, "CODE", "another")
-    with pytest.raises(SystemExit, match="source of pentimento changed while this ran"):
+    with pytest.raises(SystemExit, match="source of pentimento changed meanwhile"):
         reporting.write("speed", "Speed", "python benchmarks/speed.py", figures(reporting), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

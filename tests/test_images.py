@@ -704,19 +704,6 @@ def test_grid_places_every_picture() -> None:
         images.grid(pictures, columns=0)
 
 
-def test_image_files_are_sorted_and_not_hidden(tmp_path: Path) -> None:
-    for name in ("b/2.PNG", "a/1.jpeg", "b/1.gif", "notes.txt", ".hidden.png", ".git/x.png", "__MACOSX/y.png", "z.bmp"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in images.image_files(tmp_path)]
-    assert found == ["a/1.jpeg", "b/1.gif", "b/2.PNG", "z.bmp"]
-    with pytest.raises(NotFoundError, match="no such folder"):
-        images.image_files(tmp_path / "gone")
-    with pytest.raises(NotFoundError, match="not a folder"):
-        images.image_files(tmp_path / "notes.txt")
-
-
 def test_importing_is_light() -> None:
     code = "import sys, pentimento.images; print([m for m in ('torch', 'pyvips') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -34,7 +34,6 @@ __all__ = [
     "Picture",
     "describe",
     "grid",
-    "image_files",
     "read",
     "write",
 ]
@@ -330,21 +329,3 @@ def grid(images: Tensor, columns: int | None = None, pad_px: int = 2, fill: floa
         left = pad_px + index % columns * (width + pad_px)
         sheet[:, top : top + height, left : left + width] = images[index]
     return sheet
-
-
-def image_files(folder: Path | str) -> list[Path]:
-    """The picture files under a folder, at any depth, sorted; by suffix, hidden files and folders left out.
-
-    Raises:
-        NotFoundError: no such folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise NotFoundError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in READABLE_SUFFIXES
-        and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
