@@ -46,6 +46,9 @@ def main() -> None:
 
     test = test_set(chosen.data or str(shared("generation/mnist")))
     models = {name: load(getattr(chosen, name)) for name in ("classifier", "gan", "vae") if getattr(chosen, name)}
+    for name, model in models.items():
+        if model.family != name:
+            options.error(f"--{name}: a {name} is expected, and this is a {model.family}")
     figures = [lenet_is_right(test)]
     if "classifier" in models:
         figures += classifier_figures(models["classifier"], test)

@@ -2,7 +2,7 @@
 
 Ours is the whole loop of `Trainer`: decoding from the packed data, augmentation hooks, per-sample draws, both players,
 the moving average, finite checks, logging. The plain loop is that of the PyTorch DCGAN example, in fp32 and NCHW, fed
-from decoded tensors in memory.
+from decoded tensors in memory, or, as in that example, from picture files that a DataLoader decodes.
 """
 
 from __future__ import annotations
