@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reporting import Figure, command_line, median_and_spread, parser, write
+from reporting import Figure, command_line, median_and_spread, parser, shared, write
 
 BATCH = 64
 SIDE = 64
@@ -43,7 +43,6 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=10, help="a round")
     options.add_argument("--warm-up", type=int, default=5, help="steps of either loop before the first round")
     options.add_argument("--width", type=int, default=64, help="channels at the finest level")
-    options.add_argument("--photographs", type=Path, help="the folder of BSDS500")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clock, precision = measure(Path(folder), chosen)
@@ -53,18 +52,15 @@ def main() -> None:
     for name, rates in (("picture files", clock.plain_files), ("tensors in memory", clock.plain)):
         plain, plain_spread = median_and_spread(rates)
         ratios = [a / b for a, b in zip(clock.ours, rates, strict=True)]
-        peer = f"plain fp32 PyTorch loop over {name}"
         figures += [
             Figure(
                 f"whole training loop, beside {name}",
                 ours,
                 "images/s",
                 our_spread,
-                None,
-                None,
-                peer,
-                plain,
-                plain_spread,
+                peer=f"plain fp32 PyTorch loop over {name}",
+                peer_value=plain,
+                peer_spread=plain_spread,
             ),
             Figure(
                 f"times as fast as the plain loop over {name}",
@@ -122,7 +118,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> tuple[Clock, str]:
     from pentimento.training.session import open_data
 
     recipe = make_recipe(chosen)
-    folder_of_files = shared("restoration/BSDS500-images", chosen.photographs)
+    folder_of_files = shared("restoration/BSDS500-images")
     dataset = open_data(recipe, str(folder_of_files))
     model = make_model(recipe, dataset.spec((SIDE, SIDE)))
     data = Batches(dataset, range(len(dataset)), model.spec, batch_size=BATCH, seed=0, augment=recipe.augment)
