@@ -96,7 +96,8 @@ def notes(chosen: argparse.Namespace) -> list[str]:
         f"{chosen.rounds} rounds of {chosen.steps} steps of {BATCH} images, ours and the plain loop in turn in one "
         f"process, after {chosen.warm_up} steps of warm-up each; median, and lowest to highest round.",
         f"Both train copies of the same networks (width {chosen.width}, latent 100, batch normalisation in both, "
-        f"non-saturating loss) with Adam at 2e-4 and betas 0.5, 0.999, on the 200 photographs of BSDS500's train set, 481x321, "
+        f"non-saturating loss) with Adam at 2e-4 and betas 0.5, 0.999, on the 200 "
+        "photographs of BSDS500's train set, 481x321, "
         "brought to 64x64.",
         "Ours: channels_last, fused Adam, gradients only for the player that moves, moving average of the generator, "
         "per-sample draws, data from the memory map by a thread; each player draws fakes of its own.",

@@ -86,8 +86,9 @@ def test_conditions_that_the_data_does_not_have():
         ConditionEmbedding(SPEC, False, ("tt",), 8)
 
 
-def test_nothing_to_tell_is_an_empty_vector():
-    assert ConditionEmbedding(SPEC, False, (), 8)(Condition(), 5).shape == (5, 0)
+def test_nothing_to_tell_adds_nothing():
+    x = torch.rand(5, 3)
+    assert ConditionEmbedding(SPEC, False, (), 8).join(x, Condition()) is x
 
 
 def test_spectral_norm_bounds_the_largest_singular_value():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,19 @@ class TestAtomicFolder:
             (temporary / "second").touch()
         assert os.listdir(tmp_path / "f") == ["second" if replace else "first"]
         assert os.listdir(tmp_path) == ["f"]
+
+    def test_an_interruption_between_the_renames_loses_nothing(self, tmp_path, monkeypatch):
+        (tmp_path / "f").mkdir()
+        (tmp_path / "f" / "first").touch()
+        honest = Path.replace
+
+        def interrupted(self, target):
+            if self.suffix == ".tmp":
+                raise KeyboardInterrupt
+            return honest(self, target)
+
+        monkeypatch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f", replace=True) as temporary:
+            (temporary / "second").touch()
+        assert os.listdir(tmp_path) == ["f"]
+        assert os.listdir(tmp_path / "f") == ["first"]

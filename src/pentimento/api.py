@@ -105,18 +105,20 @@ def train(
     from pentimento.training import session
 
     if resume:
-        if data or init or folds or overwrite:
-            raise InputError(
-                "--resume: goes on with what the run folder says; leave out --data, --init, --folds, --overwrite"
-            )
-        run = out or Path(recipe)
-        outcome = session.resume(run, overrides, progress=progress)
+        if init or folds or overwrite:
+            raise InputError("--resume: goes on with what the run folder says; leave out --init, --folds, --overwrite")
+        run = Path(out or recipe)
+        outcome = session.resume(run, overrides, where=data, progress=progress)
         return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures)
     if data is None:
         raise InputError("--data: missing; give a folder of pictures, or a built-in set: digits, shapes")
+    if (Path(recipe) / "run.json").is_file():
+        raise InputError(f"{recipe}: is a run folder; go on with it by --resume, or name a recipe to begin another")
+    data = str(data)
     path = recipes.find_recipe(recipe)
     chosen = recipes.load_recipe(path, overrides)
-    run = out or Path("runs") / f"{path.stem}-{Path(data).stem.replace(':', '-')}"
+    named = Path(data).resolve() if Path(data).exists() else Path(data)
+    run = Path(out or Path("runs") / f"{path.stem}-{named.stem.replace(':', '-')}")
     options: dict[str, Any] = {"init": init, "overwrite": overwrite, "skip_broken": skip_broken, "progress": progress}
     if folds is not None:
         crossed = session.cross_validate(chosen, data, run, folds, **options)
@@ -156,21 +158,18 @@ def generate(
         overwrite: Replace what stands at OUT.
     """
     from pentimento import images
-    from pentimento.models import load
+    from pentimento.model import Samples, require
+    from pentimento.models import MODELS, load
     from pentimento.runtime import choose_device
     from pentimento.tasks import generate as task
 
-    if count < 1:
-        raise InputError(f"--count: 1 or more expected, got {count}")
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    out = Path(out)
     is_sheet = out.suffix.lower() in images.WRITABLE_SUFFIXES
-    if interpolate and not is_sheet:
-        raise InputError("--interpolate: makes one sheet; give --out a picture's name, e.g. path.png")
-    _check_free(out, overwrite, is_sheet)
+    _check_wishes(out, is_sheet, count, seed, interpolate, overwrite)
     loaded = load(model, choose_device(device))
+    require(loaded, Samples, "generate", MODELS)
     asked = _attribute_options(attributes)
-    condition = task.make_condition(loaded, count * (2 if interpolate else 1), seed, label, asked)
+    condition = task.make_condition(loaded, count * (1 if interpolate is None else 2), seed, label, asked)
     options = {
         "count": count,
         "label": label,
@@ -182,7 +181,7 @@ def generate(
     if is_sheet:
         sheet = (
             task.interpolate(loaded, condition, count, interpolate, seed, truncation)
-            if interpolate
+            if interpolate is not None
             else task.generate_grid(loaded, condition, count, seed, truncation)
         )
         images.write(out, sheet, provenance=record(None))
@@ -217,7 +216,7 @@ def models(name: str | None = None) -> ModelsResult:
     try:
         folder = find(name)
     except NotFoundError as error:
-        known = [*MODELS, *recipe_names(), *zoo_names()]
+        known = {*MODELS, *recipe_names(), *zoo_names()}
         raise NotFoundError(
             f"{name}: no family, recipe, zoo model or folder of that name; {suggest(name, known)}"
         ) from error
@@ -234,17 +233,26 @@ def inspect(image: Path) -> dict[str, Any]:
     """
     from pentimento import images
 
-    return images.describe(image)
+    return images.describe(Path(image))
 
 
 # --------------------------------------------------------------------------------------------------- parts
-def _check_free(out: Path, overwrite: bool, is_sheet: bool) -> None:
+def _check_wishes(out: Path, is_sheet: bool, count: int, seed: int, interpolate: int | None, overwrite: bool) -> None:
+    from pentimento import images
+
+    if count < 1:
+        raise InputError(f"--count: 1 or more expected, got {count}")
+    if seed < 0:
+        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    if out.suffix.lower() in images.READABLE_SUFFIXES and not is_sheet:
+        raise InputError(f"--out: cannot write {out.suffix}; one of {', '.join(images.WRITABLE_SUFFIXES)} expected")
+    if interpolate is not None and not is_sheet:
+        raise InputError("--interpolate: makes one sheet; give --out a picture's name, e.g. path.png")
     if out.exists() and not overwrite:
         raise ExistsError(f"{out}: exists; choose another --out, or --overwrite")
     if out.exists() and is_sheet != out.is_file():
-        raise ExistsError(
-            f"{out}: is a {'file' if out.is_file() else 'folder'}, and --overwrite only replaces its own kind"
-        )
+        kind = "file" if out.is_file() else "folder"
+        raise ExistsError(f"{out}: is a {kind}, and --overwrite only replaces its own kind")
 
 
 def _attribute_options(given: Sequence[str]) -> dict[str, float | str]:

@@ -49,7 +49,7 @@ _FORMAT_OF_SUFFIX = {
     ".webp": "WEBP",
 }
 WRITABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
-READABLE_SUFFIXES = WRITABLE_SUFFIXES | {".bmp", ".gif"}
+READABLE_SUFFIXES = WRITABLE_SUFFIXES | {".bmp", ".gif", ".jfif", ".jpe"}
 
 _WHITE: Background = (1.0, 1.0, 1.0)
 _HOLDS_16_BIT = ("PNG", "TIFF")

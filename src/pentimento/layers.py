@@ -98,8 +98,12 @@ class ConditionEmbedding(nn.Module):
         self.attribute = nn.Linear(width, dim) if width else None
         self.dim = dim if labels or width else 0
 
-    def forward(self, condition: Condition, count: int) -> Tensor:
-        """(N, dim), or (N, 0) where there is nothing to tell.
+    def join(self, x: Tensor, condition: Condition) -> Tensor:
+        """(N, F) -> (N, F + dim): `x` beside the embedding of its condition; `x` itself where nothing is told."""
+        return torch.cat([x, self(condition)], 1) if self.dim else x
+
+    def forward(self, condition: Condition) -> Tensor:
+        """(N, dim), where the model is told anything.
 
         Raises:
             ModelError: the condition lacks what the model was built to take.
@@ -113,9 +117,7 @@ class ConditionEmbedding(nn.Module):
             if condition.attributes is None:
                 raise ModelError(f"attributes: this model is conditioned on {', '.join(self.names)}; give them")
             parts.append(self.attribute(self.standardize(condition.attributes)))
-        if parts:
-            return torch.stack(parts).sum(0)
-        return torch.zeros(count, 0, device=next(iter(self.parameters()), torch.zeros(0)).device)
+        return torch.stack(parts).sum(0)
 
     def standardize(self, attributes: Tensor) -> Tensor:
         """(N, A) in the units of the data -> (N, width): numeric ones to [-1, 1] over their range, others one-hot."""
@@ -151,6 +153,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1, bias=False)
         if norm == "none":
             nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.skip(x) + self.body(x)
@@ -235,7 +238,7 @@ class Encoder(nn.Module):
     ``resnet`` halves by mean pooling after each residual block.
     """
 
-    def __init__(self, spec: DataSpec, backbone: Backbone, width: int, norm: Norm, spectral: bool = False) -> None:
+    def __init__(self, spec: DataSpec, backbone: Backbone, width: int, norm: Norm) -> None:
         super().__init__()
         self.pyramid = Pyramid.of(spec)
         p, channels = self.pyramid, spec.channels
@@ -252,8 +255,6 @@ class Encoder(nn.Module):
             self.out_dim = p.channels(width, top) * math.prod(p.base)
             layers.append(nn.Flatten())
         self.body = nn.Sequential(*layers)
-        if spectral:
-            add_spectral_norm(self)
 
     def _conv(self, channels: int, width: int, norm: Norm) -> list[nn.Module]:
         if not self.pyramid.levels:
@@ -282,7 +283,12 @@ class Encoder(nn.Module):
 
 
 def add_spectral_norm(module: nn.Module) -> None:
-    """Divide every convolution's and linear layer's weight by its largest singular value (Miyato et al. 2018)."""
+    """Divide every convolution's and linear layer's weight by its largest singular value (Miyato et al. 2018).
+
+    A weight that starts at zero has none, so residual blocks give up their start as the identity.
+    """
     for child in module.modules():
-        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not hasattr(child, "parametrizations"):
+        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if not child.weight.any():
+                child.reset_parameters()
             spectral_norm(child)

@@ -249,8 +249,8 @@ class Model(nn.Module):
 
     def shipped_modules(self) -> tuple[str, ...]:
         """Names of the submodules that belong to the finished model."""
-        kept = {m for p in self.players() if not p.ships for m in p.modules}
-        return tuple(name for name, _ in self.named_children() if name not in kept)
+        left_behind = {m for p in self.players() if not p.ships for m in p.modules}
+        return tuple(name for name, _ in self.named_children() if name not in left_behind)
 
     def shipped_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the finished model by name."""

@@ -140,6 +140,7 @@ class Draws:
         step: of the training; 0 elsewhere.
         indices: global index of each sample of the batch, N of them.
         seen_kimg: thousands of images drawn so far, for schedules inside a loss.
+        update: how many updates the player made before, for what is not done at every one.
         device: where the draws are wanted.
     """
 
@@ -147,6 +148,7 @@ class Draws:
     indices: Sequence[int]
     step: int = 0
     seen_kimg: float = 0.0
+    update: int = 0
     device: Any = "cpu"
 
     def normal(self, purpose: str, shape: Sequence[int] = ()) -> torch.Tensor:
@@ -237,5 +239,7 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
+        if doomed.exists() and not path.exists():  # interrupted between the two renames
+            doomed.replace(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(doomed, ignore_errors=True)

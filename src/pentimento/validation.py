@@ -46,8 +46,13 @@ def describe_problems(error: pydantic.ValidationError, schema: type[pydantic.Bas
 
 def _keys(schema: type[pydantic.BaseModel], location: list[str]) -> list[str]:
     """The keys that are known at `location` within `schema`."""
+    inside_table = False
     for part in location:
+        if inside_table:  # the key of a table of tables, such as a player's name
+            inside_table = False
+            continue
         field = schema.model_fields.get(part)
+        inside_table = field is not None and typing.get_origin(field.annotation) is dict
         found = [t for t in _flat(field.annotation if field else None) if _is_model(t)]
         if not found:
             return []

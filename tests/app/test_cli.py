@@ -240,6 +240,8 @@ def test_pictures_of_one_pixel(pentimento, tmp_path):
         (["train", "digits-gan", "--data", "digits", "--folds", "3"], "no validation loss"),
         (["train", "digits-gan", "--data", "digits", "--set", "training.device=cudda"], "device"),
         (["train", "digits-gan", "--data", "digits", "--datta", "x"], "datta"),
+        (["train", "digits-gan", "--data", "digits", "--set", "players.generator.lrr=1"], "did you mean 'lr'"),
+        (["train", "digits-gan", "--data", "digits", "--set", "training.total_kimg=inf"], "training.total_kimg"),
         (["generate", "nothing-here", "--out", "x.png"], "neither a folder nor a model"),
         (["inspect", "nothing.png"], "nothing.png"),
         (["models", "ga"], "did you mean 'gan'"),
@@ -266,6 +268,7 @@ def test_wrong_usage(pentimento, arguments, message):
         (["--interpolate", "1", "--out", "x.png"], "2 steps or more"),
         (["--interpolate", "4", "--out", "folder"], "--interpolate: makes one sheet"),
         (["--seed", "-1", "--out", "x.png"], "--seed: 0 or more"),
+        (["--out", "x.gif"], "--out: cannot write .gif"),
         (["--out", "x.bmp.png/y.png/z"], "x.bmp.png"),
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
@@ -279,7 +282,7 @@ def test_wrong_wishes(pentimento, models, tmp_path, arguments, message):
 
 
 def test_a_classifier_cannot_generate(pentimento, models):
-    code, _, err = pentimento("generate", models / "digits-classifier", "--out", "x.png")
+    code, _, err = pentimento("generate", models / "digits-classifier", "--label", "3", "--out", "x.png")
     assert code == 2
     assert "families that can: gan, vae" in one_line(err)
 
@@ -298,6 +301,10 @@ def test_nothing_is_overwritten_unasked(pentimento, models, tmp_path):
     assert code == 2
     assert "was not generated" in one_line(err)
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep"
+    picture(tmp_path / "mine" / "0.png")  # the user's own data set, with the names we give
+    (tmp_path / "mine" / "metadata.csv").write_text("file_name\n0.png\n")
+    assert pentimento("generate", models / "digits-gan", "--out", "mine", "--overwrite")[0] == 2
+    assert (tmp_path / "mine" / "0.png").is_file()
 
 
 def test_errors_as_json(pentimento):

@@ -108,6 +108,22 @@ def test_free_text_is_no_attribute() -> None:
     assert any("'caption' has 300 different texts" in p.message for p in told)
 
 
+def test_notices_are_said_at_every_packing(folder: Make) -> None:
+    where = folder("cats/1.png", "dogs/2.png", "cover.png", "old.heic", "runs/x/run.json", "runs/x/recipe.toml")
+    source = open_source(str(where))
+    starts = ["1 picture lies outside", "ignored: 1 .heic", "skipped run folder: runs/x"]
+    for _ in range(2):  # the second time from the cache
+        told: list[Progress] = []
+        dataset = pack(source, progress=told.append)
+        said = [p.message for p in told if p.message]
+        assert [line[: len(start)] for line, start in zip(said, starts, strict=True)] == starts
+        assert dataset.meta["notices"] == said
+    (where / "new.svg").write_text("<svg/>")  # not a part of the content, and yet said of what was packed before
+    told = []
+    assert pack(open_source(str(where)), progress=told.append).key == dataset.key
+    assert "ignored: 1 .heic, 1 .svg; convert" in told[1].message
+
+
 def test_some_labels_and_some_attributes_are_refused() -> None:
     with pytest.raises(DataError, match="1 of 2 pictures have none"):
         pack(Listed(Item("a", noise(0), "x"), Item("b", noise(1))))

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from pentimento.data.items import notices_of
+from pentimento.data.packed import pack
 from pentimento.data.sources import open_source
 from pentimento.errors import DataError, NotFoundError
 
@@ -94,6 +97,76 @@ def test_mistyped_relative_path_is_not_asked_of_the_hub(
 def test_a_file_that_is_nothing_of_ours(folder: Make) -> None:
     with pytest.raises(DataError, match="neither a folder, nor a zip"):
         open_source(str(folder("1.png") / "1.png"))
+
+
+# ------------------------------------------------------------------------------------------------ notices
+def notices(where: Path, split: str = "train") -> tuple[str, ...]:
+    return notices_of(open_source(str(where), split))
+
+
+def test_a_loose_picture_is_named(folder: Make) -> None:
+    where = folder("cats/1.png", "dogs/2.png", "cover.png")
+    one = "1 picture lies outside the class folders (cover.png), so no labels were taken; move it into a class folder"
+    for place in (where, archive(where, "zip"), archive(where, "tar.gz")):
+        assert notices(place) == (one + " or out",)
+    (line,) = notices(folder("5.png", "4.png", "3.png"))
+    assert line.startswith("4 pictures lie outside the class folders (3.png, 4.png, 5.png, ...), so no labels were")
+    assert "move them" in line
+
+
+def test_loose_pictures_beside_splits_and_within_one(folder: Make) -> None:
+    beside = folder("train/1.png", "test/2.png", "cover.png", root="beside")
+    (line,) = notices(beside)
+    assert "1 picture lies outside the split folders (cover.png), so no splits and no labels" in line
+    assert "all of test, train" in line
+    within = folder("train/a/1.png", "train/b/2.png", "train/3.png", "test/a/1.png", "test/b/2.png", root="within")
+    assert "outside the class folders (train/3.png)" in notices(within)[0]
+    assert notices(within, "test") == ()
+
+
+def test_nothing_is_said_where_no_labels_are_lost(folder: Make) -> None:
+    assert notices(folder("cats/1.png", "dogs/2.png", "notes.txt", root="sorted")) == ()
+    assert notices(folder("old/1.png", "2.png", root="one_folder")) == ()
+    table = "file_name,label\na/1.png,x\nb/2.png,y\n3.png,x\n"
+    assert notices(folder("a/1.png", "b/2.png", "3.png", root="told", metadata__csv=table)) == ()
+    assert notices_of(open_source("digits")) == ()
+
+
+def test_pictures_in_formats_that_are_not_read_are_counted(folder: Make) -> None:
+    where = folder("1.png", "a.heic", "b.HEIC", "c/d.svg", "e.txt")
+    expected = ("ignored: 2 .heic, 1 .svg; convert them to JPEG, PNG, TIFF or WebP",)
+    assert notices(where) == notices(archive(where, "zip")) == expected
+    assert list(labels(where)) == ["1.png"]
+    splits = folder("train/1.png", "test/2.png", "test/3.avif", root="splits")
+    assert (notices(splits), len(notices(splits, "test"))) == ((), 1)
+
+
+def test_other_suffixes_of_jpeg_are_read(folder: Make) -> None:
+    where = folder()
+    for name in ("a.jfif", "b.JPE", "c.jpg"):
+        Image.new("RGB", (8, 8), (200, 10, 10)).save(where / name, "JPEG")
+    assert pack(open_source(str(where))).names == ("a.jfif", "b.JPE", "c.jpg")
+    assert notices(where) == ()
+
+
+def test_run_folders_are_skipped(folder: Make) -> None:
+    where = folder("cats/1.png", "dogs/2.png", "runs/no_run/run.json", "runs/notes/recipe.toml")
+    before, key = labels(where), open_source(str(where)).content_hash()
+    run = "runs/x/run.json", "runs/x/recipe.toml", "runs/x/samples/0001.png", "runs/x/metadata.csv"
+    folder(*("unused.txt" for _ in range(9)), *run)  # numbered, so that no picture above is written anew
+    for place in (where, archive(where, "zip")):
+        assert labels(place) == before
+        assert notices(place) == ("skipped run folder: runs/x",)
+    assert open_source(str(where)).content_hash() == key
+    folder("y/run.json", "y/recipe.toml", "runs/x/in/run.json", "runs/x/in/recipe.toml")
+    assert notices(where) == ("skipped 2 run folders: runs/x, y",)
+
+
+def test_run_folders_only_or_asked_for(folder: Make) -> None:
+    where = folder("x/run.json", "x/recipe.toml", "x/samples/1.png")
+    with pytest.raises(DataError, match="no pictures; skipped run folder: x; "):
+        open_source(str(where))
+    assert list(labels(where / "x")) == ["samples/1.png"]
 
 
 # --------------------------------------------------------------------------------------------- archives

@@ -34,6 +34,7 @@ VARIANTS = {
     "gan-resnet": ("gan", {"backbone": "resnet", "norm": "none"}),
     "gan-wasserstein": ("gan", {"loss": "wasserstein", "gradient_penalty": 10.0, "critic_updates": 3}),
     "gan-hinge": ("gan", {"loss": "hinge", "spectral": True, "discriminator_norm": "batch"}),
+    "gan-spectral-resnet": ("gan", {"loss": "hinge", "spectral": True, "backbone": "resnet", "norm": "none"}),
     "gan-relativistic": ("gan", {"loss": "relativistic", "r1": 1.0, "r2": 1.0, "norm": "none"}),
     "gan-augmented": (
         "gan",

@@ -98,6 +98,12 @@ def test_overwrite_does_not_touch_what_is_no_run(recipe, tmp_path):
     (tmp_path / "letters" / "dear.txt").write_text("do not delete")
     with pytest.raises(ExistsError, match="is not a run folder"):
         start(recipe("vae"), "digits", tmp_path / "letters", overwrite=True)
+    start(recipe("vae"), "digits", tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("also mine")
+    with pytest.raises(ExistsError, match="notes.txt is no part of a run"):
+        start(recipe("vae"), "digits", tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "model").is_dir()
+    (tmp_path / "run" / "notes.txt").unlink()
     assert (tmp_path / "letters" / "dear.txt").read_text() == "do not delete"
 
 
@@ -144,6 +150,42 @@ def test_full_disk_keeps_the_checkpoint_before(recipe, tmp_path):
     assert resume(tmp_path / "run", ["training.total_kimg=0.32"]).step == 20
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_reaches_the_loss(family, recipe, tmp_path, monkeypatch):
+    """And nothing crashes where autocast is left for a penalty."""
+    from pentimento.models import MODELS
+
+    seen, honest = [], MODELS[family].loss
+
+    def watched(self, *arguments):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(MODELS[family], "loss", watched)
+    start(recipe(family, precision="bf16", total_kimg=0.064), "digits", tmp_path / "run")
+    assert seen
+    assert all(seen)
+
+
+def test_a_lazy_penalty_counts_the_updates_of_its_player(recipe, tmp_path):
+    """Here the discriminator moves at odd ticks only."""
+    lazy = recipe(
+        "gan", model={"critic_updates": 1, "penalty_every": 2}, players={"generator": {"updates_per_step": 2}}
+    )
+    start(lazy, "digits", tmp_path / "run")
+    assert "discriminator/penalty" in json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize(("family", "parts"), [("gan", {"Linear", "ConvTranspose2d"}), ("vae", {"Encoder"})])
+def test_compile_reaches_what_is_called(family, parts, recipe, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))  # noqa: PLW0108
+    start(recipe(family, compile=True, total_kimg=0.032), "digits", tmp_path / "run")
+    inside = {type(m).__name__ for c in compiled for m in c.modules()}
+    assert parts <= inside
+    assert ("Encoder" in inside) == (family == "vae")  # a GAN's discriminator with R1 differentiates twice
+
+
 class TestValidation:
     def test_early_stopping_ships_the_best_weights(self, recipe, tmp_path, monkeypatch):
         figures = iter([5.0, 3.0, 4.0, 3.5, 1.0])
@@ -160,7 +202,7 @@ class TestValidation:
         outcome = start(recipe("vae", **options), "digits", tmp_path / "run")
         assert outcome.stopped_early
         assert outcome.step == 8  # four validations, two steps apart
-        assert outcome.figures["validation/loss"] == 3.5
+        assert outcome.figures["validation/loss"] == 3.0  # of the weights that ship
         assert same(weights(tmp_path / "run"), kept[1])
 
     def test_a_gan_has_none(self, recipe, tmp_path):
@@ -219,6 +261,43 @@ class TestTransfer:
     def test_freeze_pattern_without_a_match(self, recipe, tmp_path):
         with pytest.raises(RecipeError, match="freeze: 'encodr' matches no parameter"):
             start(recipe("vae", freeze=["encodr"]), "digits", tmp_path / "a")
+
+
+class TestResume:
+    def test_before_the_first_checkpoint_keeps_its_init(self, recipe, tmp_path):
+        start(recipe("vae"), "digits", tmp_path / "a")
+        start(recipe("vae", seed=3), "digits", tmp_path / "b", init=str(tmp_path / "a"))
+        unbroken = weights(tmp_path / "b")
+        (tmp_path / "b" / "state.pt").unlink()
+        resume(tmp_path / "b")
+        assert same(unbroken, weights(tmp_path / "b"))
+
+    def test_a_finished_run_stays_as_it_is_and_gets_its_model_back(self, recipe, tmp_path):
+        import shutil
+
+        start(recipe("vae"), "digits", tmp_path / "run")
+        before = weights(tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "model")  # killed after state.pt, before the model
+        assert resume(tmp_path / "run").step == 20
+        assert same(before, weights(tmp_path / "run"))
+
+    def test_patience_at_an_end_stays_at_an_end(self, recipe, tmp_path, monkeypatch):
+        monkeypatch.setattr(VAE, "validate", lambda self, batch, draws: {"loss": torch.tensor(1.0)})
+        options = {"validate_every_kimg": 0.032, "early_stopping_patience": 2}
+        step = start(recipe("vae", **options), "digits", tmp_path / "run").step
+        assert step == 6
+        assert resume(tmp_path / "run").step == step
+
+    def test_moved_pictures(self, recipe, tmp_path):
+        start(recipe("vae", data={"size_px": [8, 8]}, total_kimg=0.16), "shapes:40", tmp_path / "run")
+        again = resume(tmp_path / "run", ["training.total_kimg=0.32"], where="shapes:40")
+        assert again.step == 20
+
+
+def test_more_folds_than_pictures(recipe, tmp_path):
+    few = recipe("vae", data={"size_px": [8, 8]}, total_kimg=0.032)
+    with pytest.raises(DataError, match="no picture falls into fold"):
+        cross_validate(few, "shapes:3", tmp_path / "run", 8)
 
 
 class TestResumeRefuses:

@@ -78,7 +78,7 @@ def test_missing_parts(run, tmp_path):
     with pytest.raises(NotFoundError, match="not a run folder"):
         RunFolder(tmp_path).recipe()
     (run / "run.json").write_text("{")
-    with pytest.raises(ModelError, match="not JSON"):
+    with pytest.raises(ModelError, match="not the JSON that a run writes"):
         resume(run)
 
 

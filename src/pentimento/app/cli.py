@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     # Threads of OpenMP that wait busily slow a neighbour tenfold on a small machine. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _terminated(*_: object) -> None:
+    """SIGTERM unwinds as Ctrl-C does, so that nothing half-written stays behind."""
+    raise KeyboardInterrupt("terminated; what was finished before is whole")
 
 
 def run(arguments: list[str]) -> int:
@@ -58,23 +66,20 @@ def run(arguments: list[str]) -> int:
     as_json, debug = (_take_flag(arguments, flag) for flag in ("--json", "--debug"))
     try:
         result = _call(arguments, quiet=as_json)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left half-done", INTERRUPTED, as_json, "KeyboardInterrupt")
+        if result is not None and os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+            _print_json(result) if as_json else _print(result)
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        return _fail(error, str(error) or "interrupted; what was finished before is whole", INTERRUPTED, as_json, debug)
     except (PentimentoError, CycloptsError) as error:
-        if debug:
-            raise
         code = error.exit_code if isinstance(error, PentimentoError) else InputError.exit_code
-        return _fail(_one_line(error), code, as_json, type(error).__name__)
+        return _fail(error, str(error), code, as_json, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; say nothing more
         return 1
     except Exception as error:
-        if debug:
-            raise
-        line = f"unexpected {type(error).__name__}: {_one_line(error)}; --debug shows where; please report it"
-        return _fail(line, 1, as_json, type(error).__name__)
-    if result is not None:
-        _print_json(result) if as_json else _print(result)
+        line = f"unexpected {type(error).__name__}: {error}; --debug shows where; please report it"
+        return _fail(error, line, 1, as_json, debug)
     return 0
 
 
@@ -100,14 +105,15 @@ def _call(arguments: list[str], quiet: bool) -> Any:
         return command(*bound.args, **bound.kwargs)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _fail(line: str, code: int, as_json: bool, kind: str) -> int:
-    print(f"pentimento: {line}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"type": kind, "message": line, "exit_code": code}}))
+def _fail(error: BaseException, message: str, code: int, as_json: bool, debug: bool) -> int:
+    """Say what went wrong in one line; returns `code`."""
+    line = " ".join(message.split())
+    if debug:
+        traceback.print_exception(error)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"pentimento: {line}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": line, "exit_code": code}}))
     return code
 
 
@@ -124,7 +130,9 @@ class Display:
             TextColumn("{task.fields[count]}", table_column=fixed),
             TextColumn("{task.fields[rate]}", table_column=fixed),
             TimeRemainingColumn(elapsed_when_finished=True, table_column=fixed),
-            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            TextColumn(
+                "{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
             console=self.console,
             expand=True,
         )
@@ -141,7 +149,7 @@ class Display:
 
     def __call__(self, report: Report) -> None:
         if report.message:
-            self.console.print(f"{report.stage:>8} {report.message}", highlight=False, soft_wrap=True)
+            self.console.print(f"{report.stage:>8} {report.message}", highlight=False, markup=False, soft_wrap=True)
         if report.total is None or not report.total > 0:
             return
         if not self.stages:
@@ -182,8 +190,9 @@ def _print(result: Any) -> None:
     for name, value in document.items():
         if isinstance(value, dict):
             _print_table(console, name, value)
-        elif isinstance(value, list) and len(value) > 4:
-            console.print(f"{name}: {len(value)}, {value[0]} ... {value[-1]}", soft_wrap=True, markup=False)
+        elif isinstance(value, list):
+            shown = ", ".join(map(str, value)) if len(value) < 5 else f"{len(value)}, {value[0]} ... {value[-1]}"
+            console.print(f"{name}: {shown}", soft_wrap=True, markup=False)
         else:
             console.print(f"{name}: {value}", soft_wrap=True, markup=False)
 

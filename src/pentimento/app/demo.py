@@ -124,7 +124,7 @@ svg rect { fill: #faf8f4 } svg polyline { fill: none; stroke-width: 1.5 } svg te
 {{sections}}
 <h2>The same on pictures of your own</h2>
 <pre>
-pentimento train gan --data my-pictures --set data.size_px=[64,64]     # subfolders become labels
+pentimento train gan --data my-pictures --set 'data.size_px=[64,64]'     # subfolders become labels
 pentimento train runs/gan-my-pictures --resume                         # go on after Ctrl-C
 pentimento generate runs/gan-my-pictures --count 64 --out sheet.png    # a contact sheet
 pentimento generate runs/gan-my-pictures --count 500 --out new/        # single pictures

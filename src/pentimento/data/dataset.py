@@ -10,7 +10,7 @@ heights.npy     (N,) int64; also widths.npy and channels.npy
 labels.npy      (N,) int64 index into the classes, -1 without classes
 attributes.npy  (N, A) float64 in the order of the attributes, categorical ones as index into their values
 hashes.npy      (N,) uint64 of each picture's encoded file, or of its pixels where it came without one
-meta.json       source, content_hash, options, classes, attributes, left_out, broken, names
+meta.json       source, content_hash, options, classes, attributes, left_out, notices (at the packing), broken, names
 =============== =================================================================================================
 """
 

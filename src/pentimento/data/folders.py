@@ -8,7 +8,8 @@ What the names in the tree mean:
 - Without a ``label`` column, the first folder below the split is the class, if every picture lies in such a folder
   and there are at least two of them (one folder would tell nothing).
 
-Files whose suffix is no picture's, hidden files and ``__MACOSX`` are ignored.
+Files whose suffix is no picture's, hidden files and ``__MACOSX`` are ignored; so are run folders, which hold a
+``run.json`` beside a ``recipe.toml``. What a person may not expect of this is said in `TreeSource.notices`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ from pentimento.errors import DataError
 __all__ = ["SPLIT_NAMES", "Folder", "Tree", "TreeSource", "is_hidden"]
 
 SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
+RUN_FILES = ("run.json", "recipe.toml")  # a folder that holds both is one of Pentimento's runs
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".nef", ".psd", ".raw", ".svg"}
+)  # pictures in formats that are not read
+_RULES = 2  # raised when the same archive is understood in another way than before
 
 
 class Tree(Protocol):
@@ -113,6 +119,9 @@ class Folder:
 class TreeSource:
     """The pictures of one split of a tree.
 
+    Attributes:
+        notices: lines for a person about what was found and not taken, or not understood as it may be meant.
+
     Raises:
         DataError: there are no pictures, no such split, or the metadata do not fit the pictures.
     """
@@ -121,14 +130,14 @@ class TreeSource:
         self._tree = tree
         self._split = split
         self.name = tree.path.resolve().name
-        self._entries = _arrange(tree, split)
+        self._entries, self.notices = _arrange(tree, split)
         self.count = len(self._entries)
 
     def content_hash(self) -> str:
         """Of names, labels, attributes and files; of an archive, of its bytes and the split."""
         whole = self._tree.fingerprint()
         if whole is not None:
-            return hashlib.blake2b(f"{whole}/{self._split}".encode(), digest_size=16).hexdigest()
+            return hashlib.blake2b(f"{whole}/{self._split}/{_RULES}".encode(), digest_size=16).hexdigest()
         digest = hashlib.blake2b(b"tree", digest_size=16)
         for path, payload in self._tree.stream(self._entries):
             entry = self._entries[path]
@@ -156,12 +165,13 @@ def _is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in images.READABLE_SUFFIXES
 
 
-def _arrange(tree: Tree, split: str) -> dict[str, _Entry]:
-    """Path in the tree -> what is known of the picture, for the pictures of `split`."""
-    everything = tree.names()
+def _arrange(tree: Tree, split: str) -> tuple[dict[str, _Entry], tuple[str, ...]]:
+    """Path in the tree -> what is known of the picture, for the pictures of `split`; and the notices."""
+    everything, runs = _without_runs(tree.names())
+    skipped = _run_notice(runs)
     pictures = [name for name in everything if _is_picture(name)]
     if not pictures:
-        raise DataError(f"{tree.path}: no pictures; {_describe(everything)}")
+        raise DataError(f"{tree.path}: no pictures; {'; '.join([*skipped, _describe(everything)])}")
     prefix = _split_prefix(pictures, split, tree.path)
     chosen = [name for name in pictures if name.startswith(prefix)]
     found = _metadata_file(everything, prefix, tree.path)
@@ -171,7 +181,52 @@ def _arrange(tree: Tree, split: str) -> dict[str, _Entry]:
         # Metadata at the top of a tree with splits name their files with the split in front, and all splits at once.
         cut = prefix if "/" not in found else ""
         columns = read_metadata(found, tree.read(found), inner, cut)
-    return _entries(chosen, prefix, columns)
+    loose = [] if columns and columns.labels else _loose_notice(chosen, prefix)
+    unread = _unread_notice(name for name in everything if name.startswith(prefix))
+    return _entries(chosen, prefix, columns), (*loose, *unread, *skipped)
+
+
+def _without_runs(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names outside run folders, and the outermost run folders. The tree itself was asked for, so it is none."""
+    present = set(names)
+    ends = tuple("/" + name for name in RUN_FILES)
+    folders = {name.removesuffix(ends[0]) for name in names if name.endswith(ends[0])}
+    runs = {folder for folder in folders if folder + ends[1] in present}
+    outer = {run for run in runs if not any(str(above) in runs for above in PurePosixPath(run).parents)}
+    kept = [n for n in names if not any(str(above) in outer for above in PurePosixPath(n).parents)] if outer else names
+    return list(kept), sorted(outer)
+
+
+def _run_notice(runs: Sequence[str]) -> list[str]:
+    if len(runs) < 2:
+        return [f"skipped run folder: {run}" for run in runs]
+    return [f"skipped {len(runs)} run folders: {_some(runs)}"]
+
+
+def _loose_notice(chosen: Sequence[str], prefix: str) -> list[str]:
+    """Where the folders of the split would be classes or splits, were it not for pictures beside them."""
+    loose = sorted(path for path in chosen if "/" not in path[len(prefix) :])
+    folders = {path[len(prefix) :].split("/", 1)[0] for path in chosen} - {path[len(prefix) :] for path in loose}
+    splits = not prefix and bool(folders) and folders <= SPLIT_NAMES
+    if not loose or (len(folders) < 2 and not splits):
+        return []
+    count, verb, them = (f"{len(loose)} pictures", "lie", "them") if len(loose) > 1 else ("1 picture", "lies", "it")
+    if splits:
+        means = f"no splits and no labels were taken, but all of {', '.join(sorted(folders))}"
+        return [f"{count} {verb} outside the split folders ({_some(loose)}), so {means}; move {them} into one or out"]
+    means = f"no labels were taken; move {them} into a class folder or out"
+    return [f"{count} {verb} outside the class folders ({_some(loose)}), so {means}"]
+
+
+def _unread_notice(names: Iterable[str]) -> list[str]:
+    suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
+    found = [f"{count} {suffix}" for suffix, count in sorted(suffixes.items()) if suffix in UNREAD_SUFFIXES]
+    return [f"ignored: {', '.join(found)}; convert them to JPEG, PNG, TIFF or WebP"] if found else []
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _entries(chosen: Sequence[str], prefix: str, columns: Columns | None) -> dict[str, _Entry]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pentimento.errors import DataError
 
-__all__ = ["Item", "Source", "hash_items", "natural_key", "payload_digest", "pick_split"]
+__all__ = ["Item", "Source", "hash_items", "natural_key", "notices_of", "payload_digest", "pick_split"]
 
 _ALIASES = ({"val", "valid", "validation"},)
 
@@ -36,7 +36,10 @@ class Item:
 
 
 class Source(Protocol):
-    """Pictures in a deterministic order."""
+    """Pictures in a deterministic order.
+
+    A source may also have `notices`, a tuple of lines for a person about what was not taken; see `notices_of`.
+    """
 
     @property
     def name(self) -> str:
@@ -55,6 +58,11 @@ class Source(Protocol):
     def items(self) -> Iterator[Item]:
         """The pictures, always in the same order."""
         ...
+
+
+def notices_of(source: Source) -> tuple[str, ...]:
+    """What a person should know of how `source` was understood; nothing where it has no `notices`."""
+    return tuple(getattr(source, "notices", ()))
 
 
 def payload_digest(payload: bytes | npt.NDArray[np.uint8], size: int = 8) -> bytes:

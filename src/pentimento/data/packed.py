@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from pentimento.data.dataset import ARRAYS, FORMAT, PackedDataset
 from pentimento.data.decode import decode
-from pentimento.data.items import Item, Source, natural_key, payload_digest
+from pentimento.data.items import Item, Source, natural_key, notices_of, payload_digest
 from pentimento.errors import DataError, ImageError, StorageError
 from pentimento.model import Attribute
 from pentimento.runtime import Progress, ProgressCallback, atomic_folder, no_progress
@@ -59,7 +59,7 @@ def pack(
         background: sRGB colour in [0, 1] under transparent pixels.
         skip_broken: leave out unreadable pictures however many; otherwise up to 1 % of them.
         cache: root folder; None takes `cache_folder`.
-        progress: told of every tenth of a second of work.
+        progress: told of every tenth of a second of work, and every time of the source's notices.
 
     Raises:
         DataError: an option out of range, too many unreadable pictures, or labels and attributes that some pictures
@@ -75,20 +75,26 @@ def pack(
     key = hashlib.blake2b(json.dumps([FORMAT, content, options]).encode(), digest_size=16).hexdigest()
     folder = (cache or cache_folder()) / "packed" / key
     dataset = _reopen(folder)
+    for line in notices_of(source):
+        progress(Progress("pack", len(dataset) if dataset else 0, source.count, "images", message=line))
     if dataset is None:
+        packing = _Packing(source, progress)
         with atomic_folder(folder) as temporary:
-            packing = _Packing(source, progress)
             packing.write_pixels(temporary, functools.partial(_decode, options=options))
             packing.write_tables(temporary, content, options, skip_broken)
         dataset = PackedDataset(folder)
     # Also for what was packed before: perhaps with skip_broken, and now without.
     broken = [(str(name), str(reason)) for name, reason in dataset.meta["broken"]]
     _judge_broken(broken, len(dataset), skip_broken)
-    if broken:
-        progress(_message(dataset, f"{len(broken)} unreadable left out, e.g. {broken[0][0]} ({broken[0][1]})"))
-    for line in dataset.meta["left_out"]:
-        progress(_message(dataset, line))
+    for line in _lines(broken, dataset.meta["left_out"]):
+        progress(Progress("pack", len(dataset), len(dataset), "images", message=line))
     return dataset
+
+
+def _lines(broken: list[tuple[str, str]], left_out: list[str]) -> list[str]:
+    """What is said at the end of a packing."""
+    told = [f"{len(broken)} unreadable left out, e.g. {broken[0][0]} ({broken[0][1]})"] if broken else []
+    return [*told, *left_out]
 
 
 class _Packing:
@@ -170,6 +176,7 @@ class _Packing:
             "classes": classes,
             "attributes": [attribute.model_dump() for attribute in attributes],
             "left_out": left_out,
+            "notices": notices_of(self.source),
             "broken": self.broken,
             "names": self.names,
         }
@@ -248,10 +255,6 @@ def _tabulate(
         attributes.append(Attribute(name=name, kind="categorical", low=0, high=len(kinds) - 1, values=tuple(kinds)))
         values.append(np.array([index[str(value)] for value in column], dtype=np.float64))
     return attributes, np.stack(values, 1) if values else np.zeros((count, 0)), left_out
-
-
-def _message(dataset: PackedDataset, message: str) -> Progress:
-    return Progress("pack", len(dataset), len(dataset), "images", message=message)
 
 
 def _reopen(folder: Path) -> PackedDataset | None:

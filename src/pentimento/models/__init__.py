@@ -36,9 +36,12 @@ __all__ = [
     "WEIGHTS",
     "build",
     "check_config",
+    "compare_states",
+    "config_schema",
     "family",
     "find",
     "load",
+    "read_weights",
     "save",
     "zoo_names",
 ]
@@ -172,8 +175,9 @@ def load(where: str | Path, device: str | torch.device = "cpu") -> Model:
     folder = find(where)
     document = _read_config(folder / CONFIG)
     try:
-        model = build(document["family"], document["config"])
-    except RecipeError as error:
+        with torch.random.fork_rng(devices=[]):  # the weights a model starts with are not the caller's randomness
+            model = build(document["family"], document["config"])
+    except (RecipeError, RuntimeError) as error:  # RuntimeError: sizes that no memory holds
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     shipped = model.shipped_modules()
     for name in [n for n, _ in model.named_children() if n not in shipped]:

@@ -53,7 +53,7 @@ class Generator(nn.Module):
 
     def run_stage(self, stage: str, x: Tensor | None, z: Tensor, condition: Condition) -> Tensor:
         if stage == "input":
-            return torch.cat([z, self.embed(condition, len(z))], 1)  # (N, latent_dim + embed_dim)
+            return self.embed.join(z, condition)  # (N, latent_dim + embed_dim)
         assert x is not None
         x = self.decoder.run_stage(stage, x)
         return (x.tanh() + 1) / 2 if stage == "image" else x
@@ -73,9 +73,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         features = self.encoder(images * 2 - 1)
-        logits: Tensor = self.logit(features)[:, 0]
+        logits: Tensor = self.logit(features)[:, 0].float()
         if self.project is not None:
-            agreement = self.project(features) * self.embed(condition, len(images))
+            agreement = self.project(features) * self.embed(condition)
             logits = logits + agreement.sum(1) / self.embed.dim**0.5  # kept at unit scale, as in attention
         return logits
 
@@ -178,11 +178,11 @@ class GAN(Model):
         return {"loss": generator_loss(self.kind, fake_logits, real_logits)}
 
     def _discriminator_loss(self, batch: Batch, fake: Tensor, draws: Draws) -> dict[str, Tensor]:
-        penalise = bool(self.r1 or self.r2 or self.gp) and draws.step % self.penalty_every == 0
+        penalise = bool(self.r1 or self.r2 or self.gp) and draws.update % self.penalty_every == 0
         # The penalty is taken with respect to the augmented images: what the discriminator sees. It runs in fp32,
         # for a gradient's gradient loses too much in bf16.
-        real = self._augmented(batch.images, draws, "real").detach().requires_grad_(penalise)
-        fake = self._augmented(fake, draws, "fake").detach().requires_grad_(penalise)
+        real = self._augmented(batch.images, draws, "real").detach().float().requires_grad_(penalise)
+        fake = self._augmented(fake, draws, "fake").detach().float().requires_grad_(penalise)
         with torch.autocast(real.device.type, enabled=False) if penalise else nullcontext():
             real_logits = self.discriminator(real, batch.condition)
             fake_logits = self.discriminator(fake, batch.condition)

@@ -105,7 +105,7 @@ class VAE(Model):
 
     def _posterior(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         features = self.encoder(x * 2 - 1)
-        both = self.posterior(torch.cat([features, self.embed(condition, len(x))], 1)).float()
+        both = self.posterior(self.embed.join(features, condition)).float()
         mean, logvar = both.chunk(2, 1)
         return mean, logvar.clamp(-12, 12)  # exp(12) is far from any posterior; it keeps early steps finite
 
@@ -123,7 +123,7 @@ class VAE(Model):
         return x
 
     def _enter(self, z: Tensor, condition: Condition) -> Tensor:
-        return torch.cat([z, self.embed(condition, len(z))], 1)  # (N, latent_dim + embed_dim)
+        return self.embed.join(z, condition)  # (N, latent_dim + embed_dim)
 
     # -------------------------------------------------------------------------------------- capabilities
     @property
@@ -184,6 +184,6 @@ class PixelScale(nn.Module):
         self.raw = nn.Parameter(torch.full((channels,), math.log(0.1))) if channels else None
 
     def log_scale(self) -> Tensor:
-        """(1, C, 1, 1), no lower than exp(-7): a third of one 8-bit level, where a density would run away."""
+        """(1, C, 1, 1), no lower than exp(-7), a quarter of one 8-bit level: below it a density would run away."""
         assert self.raw is not None
         return self.raw.clamp(min=-7.0)[None, :, None, None]

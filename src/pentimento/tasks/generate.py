@@ -13,8 +13,7 @@ from torch import Tensor
 
 from pentimento import images
 from pentimento.errors import ExistsError, ModelError
-from pentimento.model import Condition, DataSpec, Model, Samples, require
-from pentimento.models import MODELS
+from pentimento.model import Condition, DataSpec, Model, Samples
 from pentimento.provenance import Provenance
 from pentimento.runtime import Draws, Progress, ProgressCallback, atomic_folder, no_progress
 from pentimento.sampling import SAMPLE_CHUNK, default_condition, sample_chunks
@@ -68,7 +67,6 @@ def _attribute_value(spec: DataSpec, name: str, value: float | str) -> float:
 
 def generate_grid(model: Model, condition: Condition, count: int, seed: int, truncation: float | None = None) -> Tensor:
     """`count` samples on one sheet, (C, H, W)."""
-    require(model, Samples, "generate", MODELS)
     return images.grid(sample_chunks(model, condition, range(count), seed, truncation))
 
 
@@ -95,13 +93,10 @@ def generate_folder(
     Raises:
         ExistsError: `folder` exists, and `overwrite` was not asked for or it is not such a folder.
     """
-    require(model, Samples, "generate", MODELS)
     if folder.exists() and not overwrite:
         raise ExistsError(f"{folder}: exists; choose another --out, or --overwrite")
-    if folder.exists() and not (folder / "metadata.csv").is_file():
-        raise ExistsError(
-            f"{folder}: holds no metadata.csv, so it was not generated, and --overwrite will not touch it"
-        )
+    if folder.exists():
+        _check_own(folder)
     names = []
     with atomic_folder(folder, replace=overwrite) as temporary:
         for begin in range(0, count, SAMPLE_CHUNK):
@@ -114,6 +109,18 @@ def generate_folder(
         with (temporary / "metadata.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows(_metadata(model, condition, names))
     return [folder / name for name in names]
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything that no call of `generate_folder` wrote.
+
+    Raises:
+        ExistsError: it does.
+    """
+    for path in folder.iterdir():
+        numbered = path.suffix == ".png" and path.stem.isdigit()
+        if path.name != "metadata.csv" and not (numbered and images.describe(path).get("provenance")):
+            raise ExistsError(f"{folder}: {path.name} was not generated, so --overwrite will not touch this folder")
 
 
 def _metadata(model: Model, condition: Condition, names: list[str]) -> Iterator[list[str]]:
@@ -153,7 +160,6 @@ def interpolate(
     Args:
         condition: of ``2 * rows`` samples.
     """
-    require(model, Samples, "generate", MODELS)
     if steps < 2:
         raise ModelError(f"interpolate: 2 steps or more expected, got {steps}")
     assert isinstance(model, Samples)

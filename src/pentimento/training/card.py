@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pentimento import __version__
@@ -38,7 +39,7 @@ def model_card(
         f"| hash of the data | `{about.get('data_hash', '?')}` |",
         f"| images seen | {kimg:g} thousand |",
         f"| seed | {recipe.training.seed} |",
-        f"| started from | {about.get('init') or 'random weights'} |",
+        f"| started from | {Path(about['init']).name if about.get('init') else 'random weights'} |",
         f"| made by | pentimento {__version__} |",
     ]
     if figures:

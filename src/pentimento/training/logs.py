@@ -9,6 +9,7 @@ import torch
 
 from pentimento import images
 from pentimento.model import Batch, Encodes, Model, Samples
+from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback
 from pentimento.sampling import default_condition, sample_chunks
 from pentimento.training.run_folder import RunFolder
@@ -50,21 +51,24 @@ class Curves:
             condition = default_condition(model, range(count), seed)
             grids["samples"] = images.grid(sample_chunks(model, condition, range(count), seed))
         if isinstance(model, Encodes) and held_out is not None:
-            grids["reconstructions"] = images.grid(_reconstructions(model, held_out), columns=8)
+            grids["reconstructions"] = images.grid(_reconstructions(model, held_out), columns=min(8, len(held_out)))
         for name, grid in grids.items():
-            images.write(self.run.samples / f"{name}-{step:08d}.png", grid)
+            record = Provenance("train", "trainedAlgorithmicMedia", model.family, seed=seed, options={"step": step})
+            images.write(self.run.samples / f"{name}-{step:08d}.png", grid, provenance=record)
             self._board.add_image(name, grid, step)
 
 
 @torch.no_grad()
 def _reconstructions(model: Model, batch: Batch) -> torch.Tensor:
-    """Rows of 8 originals, each above a row of what the model makes of them; (N, C, H, W)."""
+    """Rows of up to 8 originals, each above a row of what the model makes of them; (N, C, H, W)."""
     assert isinstance(model, Encodes)
     given = batch.to(model.device)
     made = model.decode(model.encode(given.images, given.condition), given.condition)
-    rows = zip(torch.split(batch.images, 8), torch.split(made.float().clamp(0, 1).cpu(), 8), strict=True)
-    whole = [torch.cat(pair) for pair in rows if len(pair[0]) == 8]
-    return torch.cat(whole or [batch.images])
+    columns = min(8, len(batch))
+    whole = len(batch) // columns * columns  # whole rows only
+    given_rows = torch.split(batch.images[:whole], columns)
+    rows = zip(given_rows, torch.split(made[:whole].float().clamp(0, 1).cpu(), columns), strict=True)
+    return torch.cat([picture for row in rows for picture in row])
 
 
 class Pace:

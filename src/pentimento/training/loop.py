@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pentimento.data.batches import Batches, Prefetcher
 from pentimento.errors import InterruptedRunError, ModelError, RecipeError, TrainingError
+from pentimento.layers import Decoder, Encoder
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.models import build, compare_states, family, save
 from pentimento.runtime import (
@@ -91,16 +92,16 @@ def make_fabric(recipe: Recipe) -> Fabric:
     """Lightning Fabric on the recipe's device and precision; DDP where ``torchrun`` started several processes."""
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # engines print nothing
     device = choose_device(recipe.training.device)
-    precision = "bf16-mixed" if choose_precision(recipe.training.precision, device) == "bf16" else "32-true"
+    # Precision is ours to choose, around the loss: Fabric would cast the inputs of all but the marked methods.
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        devices: Any = [device.index] if device.index is not None else 1
-        fabric = Fabric(accelerator=device.type, devices=devices, precision=precision)
+        devices: Any = [device.index] if device.type == "cuda" and device.index is not None else 1
+        fabric = Fabric(accelerator=device.type, devices=devices, precision="32-true")
     else:
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         nodes = int(os.environ["WORLD_SIZE"]) // local
         # A player's backward leaves the others' parameters without gradients: DDP has to look which ones.
         strategy = DDPStrategy(find_unused_parameters=True)
-        fabric = Fabric(accelerator=device.type, devices=local, num_nodes=nodes, strategy=strategy, precision=precision)
+        fabric = Fabric(accelerator=device.type, devices=local, num_nodes=nodes, strategy=strategy, precision="32-true")
     fabric.launch()
     if recipe.training.batch_size % (fabric.world_size * recipe.training.accumulate):
         raise RecipeError(
@@ -152,7 +153,9 @@ class Trainer:
         self.fabric = fabric or make_fabric(recipe)
         self.lead = self.fabric.is_global_zero
         self.pace = Pace(progress if self.lead else no_progress, self.options.total_kimg)
-        self._check_validation()
+        if self.options.validate_every_kimg and validation is None:
+            message = "so few pictures that none falls into the share held out; going on without validation"
+            self.pace.show(0, {}, message=message)
         optim.freeze(model, self.options.freeze)
         model.to(self.fabric.device)
         if self.options.channels_last:
@@ -169,19 +172,6 @@ class Trainer:
         self.wrapped = self._wrap()
 
     # --------------------------------------------------------------------------------------------- set up
-    def _check_validation(self) -> None:
-        if not self.options.validate_every_kimg:
-            return
-        if self.model.monitor is None:
-            raise RecipeError(
-                f"training.validate_every_kimg: a {self.model.family!r} has no validation loss; set it to 0"
-            )
-        if not self.recipe.data.validation:
-            raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
-        if self.validation is None:
-            message = "so few pictures that none falls into the share held out; going on without validation"
-            self.pace.show(0, {}, message=message)
-
     def _make_movers(self) -> list[Mover]:
         movers = []
         for player, options in optim.resolve_players(self.model, self.recipe.players):
@@ -193,10 +183,20 @@ class Trainer:
     def _wrap(self) -> Any:
         for mover in self.movers if self.options.compile else ():
             for name in mover.player.modules if mover.player.compiles else ():
-                getattr(self.model, name).compile()
+                for part in getattr(self.model, name).modules():
+                    if isinstance(part, Encoder):
+                        part.compile()
+                    elif isinstance(part, Decoder):  # runs stage by stage, so it is compiled by stages
+                        for stage in part.stages.values():
+                            stage.compile()
         wrapped = self.fabric.setup_module(self.model, move_to_device=False)
         wrapped.mark_forward_method("loss")
         return wrapped
+
+    def _autocast(self) -> torch.autocast:
+        device = self.fabric.device
+        bf16 = choose_precision(self.options.precision, device) == "bf16"
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
     # ------------------------------------------------------------------------------------------- the loop
     def train(self) -> Outcome:
@@ -209,7 +209,9 @@ class Trainer:
         """
         self.model.train()
         saved_at = time.monotonic()
-        finished = self.step >= self.total_steps
+        finished = self.step >= self.total_steps or self.stopping.patience_ended
+        if finished:
+            self.save()  # a kill may have come between the last checkpoint and the model
         with ExitStack() as stack:
             curves = stack.enter_context(Curves(self.run, self.step)) if self.lead else None
             feed = stack.enter_context(Prefetcher(self._draw_parts, ahead=2))
@@ -225,9 +227,12 @@ class Trainer:
                 self.ema.update(self.model, self.seen_kimg, self.step_kimg)
                 finished = self.step >= self.total_steps
                 if self.validation and self._due(self.options.validate_every_kimg, or_if=finished):
-                    finished |= self._validate()
+                    self._validate(self.validation)
                 overdue = time.monotonic() - saved_at > self.options.checkpoint_every_seconds
-                interrupted, overdue = self._agree(signal.received, overdue)
+                patience_ended, interrupted, overdue = self._agree(
+                    self.stopping.patience_ended, signal.received, overdue
+                )
+                finished |= patience_ended
                 self._log(curves, feed, finished or interrupted)
                 if finished or interrupted or overdue:
                     self.save()
@@ -237,7 +242,7 @@ class Trainer:
                         f"stopped by {signal.name} after step {self.step} of {self.total_steps}, saved; "
                         f"go on with: pentimento train {self.run.path} --resume"
                     )
-        return Outcome(self.step, self.seen_kimg, self.step < self.total_steps, dict(self.figures))
+        return Outcome(self.step, self.seen_kimg, self.step < self.total_steps, self.figures | self.stopping.figures)
 
     @property
     def seen_kimg(self) -> float:
@@ -267,14 +272,17 @@ class Trainer:
     def _move(self, mover: Mover, tick: int, parts: Sequence[tuple[Batch, Draws]]) -> None:
         """One update of one player: all others stand still."""
         name = mover.player.name
-        moving = {id(p) for p in mover.parameters}
+        moving, often = {id(p) for p in mover.parameters}, mover.player.updates_per_step
+        step, turn = divmod(tick, self.ticks_per_step)
+        made = step * often + turn - (self.ticks_per_step - often)  # updates of this player before
         for parameter in (p for m in self.movers for p in m.parameters):
             parameter.requires_grad_(id(parameter) in moving)
         mover.optimizer.zero_grad(set_to_none=True)
         for part, (batch, draws) in enumerate(parts):
             seed_modules(self.options.seed, tick, name, part, self.fabric.global_rank)
             with self.fabric.no_backward_sync(self.wrapped, enabled=part < len(parts) - 1):
-                figures = self.wrapped.loss(name, self._placed(batch), draws)
+                with self._autocast():
+                    figures = self.wrapped.loss(name, self._placed(batch), replace(draws, update=made))
                 self.fabric.backward(figures["loss"] / len(parts))
             figures = {k: self.fabric.all_reduce(v.detach(), reduce_op="mean") for k, v in figures.items()}
             if not torch.isfinite(figures["loss"]):
@@ -303,21 +311,19 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------ watch and decide
     @torch.no_grad()
-    def _validate(self) -> bool:
-        """Take the figures of the averaged weights on held-out data; True when patience is at an end."""
-        assert self.validation is not None
-        assert self.model.monitor is not None
+    def _validate(self, held_out: Batches) -> None:
+        """Take the figures of the averaged weights on held-out data."""
         seed, sums, count = derive_seed(self.options.seed, "validation"), dict[str, float](), 0
-        for batch in self.validation.in_order(self.options.batch_size):
+        for batch in held_out.in_order(self.options.batch_size):
             draws = Draws(seed, range(count, count + len(batch)), device=self.fabric.device)
-            with self.fabric.autocast():
+            with self._autocast():
                 figures = self.ema.model.validate(self._placed(batch), draws)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             count += len(batch)
         found = {f"validation/{name}": value / count for name, value in sums.items()}
         self.figures |= found
-        return self.stopping.update(found[f"validation/{self.model.monitor}"], self.ema.model.state_dict())
+        self.stopping.update(found[f"validation/{self.model.monitor}"], found, self.ema.model.state_dict())
 
     def _agree(self, *flags: bool) -> list[bool]:
         """What any process says, so that all act alike."""
@@ -367,7 +373,8 @@ class Trainer:
                 }
             )
             shipped = self.stopping.weights or self.ema.model.state_dict()
-            card = model_card(self.model, self.recipe, self.run.about(), self.seen_kimg, self.figures)
+            figures = self.figures | self.stopping.figures
+            card = model_card(self.model, self.recipe, self.run.about(), self.seen_kimg, figures)
             save(self.model, self.run.model, card, shipped)
         self.saved_step = self.step
         self.fabric.barrier()

@@ -105,7 +105,8 @@ class EMA:
     """
 
     def __init__(self, model: Model, halflife_kimg: float, rampup: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        # Lent loss networks are shared, not copied.
+        self.model = copy.deepcopy(model, {id(model.attached): model.attached}).eval().requires_grad_(False)
         shipped = self.model.shipped_modules()
         for name in [n for n, _ in self.model.named_children() if n not in shipped]:
             delattr(self.model, name)

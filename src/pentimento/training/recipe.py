@@ -37,10 +37,11 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataOptions(_Options):
@@ -91,7 +92,7 @@ class PlayerOptions(_Options):
 
     optimizer: Literal["adam", "adamw", "sgd"] | None = None
     lr: Positive | None = None
-    betas: tuple[Share, Share] | None = None
+    betas: tuple[Momentum, Momentum] | None = None
     weight_decay: NonNegative | None = None
     updates_per_step: Count | None = None
     schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to zero at the end

@@ -30,6 +30,7 @@ from pentimento.training.recipe import Recipe, dump, load_recipe
 __all__ = ["RunFolder"]
 
 FORMAT = 1  # of state.pt
+OWN = {"recipe.toml", "run.json", "model", "state.pt", "metrics.jsonl", "samples", "tensorboard"}
 
 
 class RunFolder:
@@ -71,20 +72,36 @@ class RunFolder:
         Raises:
             ExistsError: it holds something, and `overwrite` was not asked for or it is not a run.
         """
-        contents = [p for p in self.path.iterdir() if p.name != ".lock"]
-        if contents and not overwrite:
-            raise ExistsError(
-                f"{self.path}: exists and is not empty; go on with it by --resume, replace it by --overwrite, "
-                "or choose another --out"
-            )
-        if contents and not self._recipe.is_file():
-            raise ExistsError(f"{self.path}: is not a run folder (no recipe.toml), so --overwrite will not touch it")
-        for path in contents:
+        self.check_free(overwrite)
+        contents = {p.name for p in self.path.iterdir()} & OWN
+        for name in sorted(contents, key=lambda n: n == self._about.name):  # what shows it to be a run goes last
+            path = self.path / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         with atomic_write(self._about) as temporary:
             temporary.write_text(json.dumps(dict(about), indent=2) + "\n")
         with atomic_write(self._recipe) as temporary:
             temporary.write_text(dump(recipe))
+
+    def check_free(self, overwrite: bool) -> None:
+        """Refuse a folder in which no new run may begin.
+
+        Raises:
+            ExistsError: it holds something, and `overwrite` was not asked for or it is not a run alone.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ExistsError(f"{self.path}: is a file; choose another --out")
+        contents = {p.name for p in self.path.iterdir()} - {".lock"} if self.path.exists() else set()
+        if contents and not overwrite:
+            raise ExistsError(
+                f"{self.path}: exists and is not empty; go on with it by --resume, replace it by --overwrite, "
+                "or choose another --out"
+            )
+        if contents and self._about.name not in contents:
+            raise ExistsError(f"{self.path}: is not a run folder (no run.json), so --overwrite will not touch it")
+        if foreign := sorted(contents - OWN):
+            raise ExistsError(
+                f"{self.path}: {foreign[0]} is no part of a run, so --overwrite will not touch the folder"
+            )
 
     def recipe(self, overrides: tuple[str, ...] = ()) -> Recipe:
         """The recipe of the run."""
@@ -99,9 +116,9 @@ class RunFolder:
         """What `begin` was told."""
         try:
             about: dict[str, Any] = json.loads(self._existing(self._about).read_text())
-        except ValueError as error:
-            raise ModelError(f"{self._about}: not JSON ({error})") from error
-        return about
+            return {key: about[key] for key in ("data", "data_hash", "held_out", "skip_broken", "init")} | about
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{self._about}: not the JSON that a run writes ({error})") from error
 
     def _existing(self, path: Path) -> Path:
         if not path.is_file():

@@ -77,13 +77,17 @@ def start(
         held_out: the share of hashes held out for validation; default ``(0, data.validation)``.
         progress: called while packing and training.
     """
+    run = RunFolder(out)
     fabric = make_fabric(recipe)
+    if fabric.is_global_zero:
+        run.check_free(overwrite)
+    held_out = held_out or (0.0, recipe.data.validation)
+    _check_validation(recipe, held_out)
     dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
     spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
     model = make_model(recipe, spec)
     if init:
         _initialize(model, init, progress if fabric.is_global_zero else no_progress)
-    held_out = held_out or (0.0, recipe.data.validation)
     data, validation = _batches(recipe, dataset, model, held_out)
     about = {
         "data": _absolute(where),
@@ -94,7 +98,6 @@ def start(
         "held_out": held_out,
         "init": init,
     }
-    run = RunFolder(out)
     with run if fabric.is_global_zero else nullcontext():
         trainer = Trainer(
             recipe, model, data, validation, run, progress, fabric=fabric
@@ -104,12 +107,15 @@ def start(
         return trainer.train()
 
 
-def resume(out: Path, overrides: Sequence[str] = (), *, progress: ProgressCallback = no_progress) -> Outcome:
+def resume(
+    out: Path, overrides: Sequence[str] = (), *, where: str | None = None, progress: ProgressCallback = no_progress
+) -> Outcome:
     """Go on with the run in `out`, bit for bit as if it had never stopped.
 
     Args:
         out: the run folder.
         overrides: ``training.KEY=value`` for the keys in `RESUMABLE`.
+        where: the same pictures, where they were moved.
         progress: called while training.
 
     Raises:
@@ -128,11 +134,14 @@ def resume(out: Path, overrides: Sequence[str] = (), *, progress: ProgressCallba
             raise RecipeError(f"--set {key}: cannot change when a run goes on; what can: {allowed}")
     recipe, about = run.recipe(tuple(overrides)), run.about()
     fabric = make_fabric(recipe)
-    dataset = _open_on_all(fabric, recipe, about["data"], about["skip_broken"], progress)
+    where = where or str(about["data"])
+    dataset = _open_on_all(fabric, recipe, where, about["skip_broken"], progress)
     if dataset.content_hash != about["data_hash"]:
-        raise DataError(f"{about['data']}: the pictures changed since {out} began; start a new run, with --init {out}")
+        raise DataError(f"{where}: the pictures changed since {out} began; start a new run, with --init {out}")
     model = make_model(recipe, dataset.spec(recipe.data.size_px, recipe.data.channels))
     data, validation = _batches(recipe, dataset, model, tuple(about["held_out"]))
+    if about["init"] and not run.has_state():
+        _initialize(model, about["init"], no_progress)
     with run if fabric.is_global_zero else nullcontext():
         trainer = Trainer(recipe, model, data, validation, run, progress, fabric=fabric)
         if run.has_state():
@@ -162,7 +171,7 @@ def cross_validate(
         raise RecipeError(f"folds: 2 or more expected, got {folds}")
     if family(recipe.family).monitor is None:
         raise RecipeError(f"folds: a {recipe.family!r} has no validation loss to compare")
-    if not recipe.training.validate_every_kimg:
+    if not recipe.training.validate_every_kimg:  # once, at the end
         every = recipe.training.model_copy(update={"validate_every_kimg": recipe.training.total_kimg})
         recipe = recipe.model_copy(update={"training": every})
     found = []
@@ -171,6 +180,8 @@ def cross_validate(
         part = (k / folds, (k + 1) / folds)
         outcome = start(recipe, where, out / f"fold-{k + 1}", held_out=part, progress=progress, **options)
         found.append({n: v for n, v in outcome.figures.items() if n.startswith("validation/")})
+        if not found[-1]:
+            raise DataError(f"folds: no picture falls into fold {k + 1} of {folds}; choose fewer folds")
     mean = {n: statistics.fmean(f[n] for f in found) for n in found[0]}
     deviation = {n: statistics.stdev(f[n] for f in found) for n in found[0]}
     return Folds(found, mean, deviation)
@@ -189,6 +200,18 @@ def _open_on_all(
     if fabric.is_global_zero:
         fabric.barrier()
     return dataset
+
+
+def _check_validation(recipe: Recipe, held_out: tuple[float, float]) -> None:
+    """Refuse to validate what has no validation loss, or on nothing.
+
+    Raises:
+        RecipeError: either.
+    """
+    if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
+        raise RecipeError(f"training.validate_every_kimg: a {recipe.family!r} has no validation loss; set it to 0")
+    if recipe.training.validate_every_kimg and held_out[0] == held_out[1]:
+        raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
 
 
 def _batches(

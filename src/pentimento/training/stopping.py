@@ -49,23 +49,29 @@ class EarlyStopping:
         self.patience = patience
         self.best = math.inf
         self.waited = 0
+        self.figures: dict[str, float] = {}
         self.weights: dict[str, Tensor] | None = None
 
-    def update(self, figure: float, weights: dict[str, Tensor]) -> bool:
-        """Take note of a validation; True when it is time to stop."""
+    @property
+    def patience_ended(self) -> bool:
+        """Whether it is time to stop."""
+        return bool(self.patience) and self.waited >= self.patience
+
+    def update(self, figure: float, figures: dict[str, float], weights: dict[str, Tensor]) -> None:
+        """Take note of a validation: the figure to go by, all figures, and the weights that gave them."""
         if not self.patience:
-            return False
+            return
         if figure < self.best:
-            self.best, self.waited = figure, 0
+            self.best, self.waited, self.figures = figure, 0, dict(figures)
             self.weights = {k: v.detach().cpu().clone() for k, v in weights.items()}
         else:
             self.waited += 1
-        return self.waited >= self.patience
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"best": self.best, "waited": self.waited, "weights": self.weights}
+        return {"best": self.best, "waited": self.waited, "figures": self.figures, "weights": self.weights}
 
     def restore(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
-        self.best, self.waited, self.weights = state["best"], state["waited"], state["weights"]
+        self.best, self.waited = state["best"], state["waited"]
+        self.figures, self.weights = state["figures"], state["weights"]
