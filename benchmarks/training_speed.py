@@ -127,7 +127,8 @@ def measure(folder: Path, chosen: argparse.Namespace) -> tuple[Clock, str]:
     clock = Clock()
     twins = copy.deepcopy(model), copy.deepcopy(model)
     with RunFolder(folder / "run") as run:
-        run.begin(recipe, {}, overwrite=False)
+        about = {"data": "photographs", "data_hash": dataset.content_hash, "held_out": (0, 0)}
+        run.begin(recipe, {**about, "skip_broken": False, "init": None}, overwrite=False)
         trainer = timed_trainer()(recipe, model, data, run, clock, chosen)
         device = trainer.fabric.device
         tensors = DataLoader(TensorDataset(torch.cat(pictures)), BATCH, shuffle=True, drop_last=True)
