@@ -169,7 +169,7 @@ def generate(
     loaded = load(model, choose_device(device))
     require(loaded, Samples, "generate", MODELS)
     asked = _attribute_options(attributes)
-    condition = task.make_condition(loaded, count * (1 if interpolate is None else 2), seed, label, asked)
+    condition = task.make_condition(loaded, count, seed, label, asked)
     options = {
         "count": count,
         "label": label,

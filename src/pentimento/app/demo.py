@@ -44,7 +44,7 @@ def make_demo(out: Path, kimg: dict[str, float] | None = None) -> Path:
         seconds = time.monotonic() - began
         sheet, walk = out / f"{family}-samples.png", out / f"{family}-interpolation.png"
         api.generate(str(run), out=sheet, count=100, overwrite=True)
-        api.generate(str(run), out=walk, count=6, interpolate=10, overwrite=True)
+        api.generate(str(run), out=walk, count=10, interpolate=10, overwrite=True)
         sections.append(_section(family, run, result, seconds, sheet, walk))
     page = out / "index.html"
     with atomic_write(page) as temporary:

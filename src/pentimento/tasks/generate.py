@@ -155,10 +155,10 @@ def interpolate(
 ) -> Tensor:
     """A sheet with a path a row, from sample 2r to sample 2r + 1 of the seed in `steps` pictures; (C, H, W).
 
-    Every row keeps the condition of its first sample, so that only the latent changes.
+    Row r keeps condition r all along, so that only the latent changes.
 
     Args:
-        condition: of ``2 * rows`` samples.
+        condition: of `rows` samples.
     """
     if steps < 2:
         raise ModelError(f"interpolate: 2 steps or more expected, got {steps}")
@@ -169,8 +169,7 @@ def interpolate(
         k: slerp(v[0::2].repeat_interleave(steps, 0), v[1::2].repeat_interleave(steps, 0), share)
         for k, v in noise.items()
     }
-    told = condition[0 : 2 * rows : 2].to(model.device)
-    told = told[torch.arange(rows, device=model.device).repeat_interleave(steps)]
+    told = condition.to(model.device)[torch.arange(rows, device=model.device).repeat_interleave(steps)]
     parts = range(0, rows * steps, SAMPLE_CHUNK)
     made = [
         model.sample({k: v[i : i + SAMPLE_CHUNK] for k, v in path.items()}, told[i : i + SAMPLE_CHUNK]) for i in parts
