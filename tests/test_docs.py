@@ -34,8 +34,8 @@ from pentimento.training.recipe import DataOptions, PlayerOptions, Recipe, Train
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"} - {DOCS / "results.md"})
-PAGES = [*GUIDES, ROOT / "README.md", DOCS / "results.md"]
+GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"} - {DOCS / "results.md"})
+PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 VERBS = ("train", "generate", "models", "inspect")

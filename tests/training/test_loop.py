@@ -294,6 +294,15 @@ class TestResume:
         assert again.step == 20
 
 
+def test_enlarging_is_said(recipe, tmp_path):
+    said = []
+    start(recipe("vae", data={"size_px": [12, 12]}, total_kimg=0.032), "digits", tmp_path / "a", progress=said.append)
+    assert any("100% of the pictures are packed smaller than 12x12" in r.message for r in said)
+    said.clear()
+    start(recipe("vae", data={"size_px": [6, 6]}, total_kimg=0.032), "digits", tmp_path / "b", progress=said.append)
+    assert not any("enlarged" in r.message for r in said)
+
+
 def test_more_folds_than_pictures(recipe, tmp_path):
     few = recipe("vae", data={"size_px": [8, 8]}, total_kimg=0.032)
     with pytest.raises(DataError, match="no picture falls into fold"):

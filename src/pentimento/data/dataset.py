@@ -122,6 +122,10 @@ class PackedDataset:
         """The value of white: 255 or 65535."""
         return 255 if self._dtype == np.uint8 else 65535
 
+    def share_smaller(self, size_px: tuple[int, int]) -> float:
+        """Share of the pictures that are lower or narrower than `size_px` (height, width), in [0, 1]."""
+        return float(((self._heights < size_px[0]) | (self._widths < size_px[1])).mean())
+
     def pixels(self, i: int) -> npt.NDArray[Any]:
         """Picture `i`: (H, W, C) uint8 or uint16, a read-only view of the file."""
         size = (self._heights[i], self._widths[i], self._channels[i])

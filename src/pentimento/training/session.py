@@ -85,6 +85,13 @@ def start(
     _check_validation(recipe, held_out)
     dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
     spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
+    small = dataset.share_smaller((spec.height_px, spec.width_px))
+    if small > 0.1 and recipe.data.fit != "pad" and fabric.is_global_zero:
+        message = (
+            f"{small:.0%} of the pictures are packed smaller than {spec.height_px}x{spec.width_px} and will be "
+            f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they are larger"
+        )
+        progress(Progress("data", 0, message=message))
     model = make_model(recipe, spec)
     if init:
         _initialize(model, init, progress if fabric.is_global_zero else no_progress)
