@@ -95,7 +95,8 @@ class GAN(Model):
         discriminator_norm: in the discriminator; leave it ``"none"`` with any gradient penalty.
         spectral: spectral normalisation of the discriminator.
         loss: see `pentimento.losses.discriminator_loss`.
-        r1: weight of the zero-centred gradient penalty on real images.
+        r1: weight of the zero-centred gradient penalty on real images, whose values lie in [0, 1]: four times as
+            strong as the same number on [-1, 1].
         r2: the same on fake images.
         gradient_penalty: weight of the one-centred penalty of WGAN-GP; 10 is usual.
         penalty_every: penalise every so many updates, that much stronger (Karras et al. 2020, appendix B).

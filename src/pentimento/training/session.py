@@ -89,7 +89,7 @@ def start(
     if small > 0.1 and recipe.data.fit != "pad" and fabric.is_global_zero:
         message = (
             f"{small:.0%} of the pictures are packed smaller than {spec.height_px}x{spec.width_px} and will be "
-            f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they are larger"
+            f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they have more"
         )
         progress(Progress("data", 0, message=message))
     model = make_model(recipe, spec)
