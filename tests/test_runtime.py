@@ -40,6 +40,11 @@ class TestDraws:
         ]
         assert len({float(d) for d in draws}) == 5
 
+    def test_they_come_where_they_are_wanted(self):
+        draws = Draws(0, [1, 2], device="meta")
+        for drawn in (draws.normal("n"), draws.uniform("u"), draws.integers("i", 3)):
+            assert drawn.device.type == "meta"
+
     def test_distributions(self):
         draws = Draws(3, range(4000))
         normal, uniform = draws.normal("n"), draws.uniform("u", (), 2.0, 5.0)

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -147,6 +147,7 @@ class Draws:
     seed: int
     indices: Sequence[int]
     step: int = 0
+    _: KW_ONLY
     seen_kimg: float = 0.0
     update: int = 0
     device: Any = "cpu"

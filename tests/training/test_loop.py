@@ -155,11 +155,12 @@ def test_bf16_reaches_the_loss(family, recipe, tmp_path, monkeypatch):
     """And nothing crashes where autocast is left for a penalty."""
     from pentimento.models import MODELS
 
-    seen, honest = [], MODELS[family].loss
+    seen, honest, device = [], MODELS[family].loss, torch.device("cpu")
+    monkeypatch.setattr("lightning_fabric.Fabric.device", device)
 
-    def watched(self, *arguments):
-        seen.append(torch.is_autocast_enabled("cpu"))
-        return honest(self, *arguments)
+    def watched(self, player, batch, draws):
+        seen.append(torch.is_autocast_enabled("cpu") and draws.device is device)
+        return honest(self, player, batch, draws)
 
     monkeypatch.setattr(MODELS[family], "loss", watched)
     start(recipe(family, precision="bf16", total_kimg=0.064), "digits", tmp_path / "run")

@@ -131,7 +131,7 @@ class Trainer:
         model: fresh, or with weights taken from another.
         data: training batches.
         validation: held-out batches, or None.
-        run: locked, begun.
+        run: locked, and begun before `train`.
         progress: called a few times a second.
         networks: frozen loss networks, by the name under which the model asks for them.
         fabric: from `make_fabric`; made from the recipe where left out.
@@ -265,7 +265,8 @@ class Trainer:
         for part in range(parts):
             start = (part * processes + self.fabric.global_rank) * size
             indices = range(tick * self.options.batch_size + start, tick * self.options.batch_size + start + size)
-            draws = Draws(self.options.seed, indices, tick, tick * self.options.batch_size / 1000, self.fabric.device)
+            seen_kimg = tick * self.options.batch_size / 1000
+            draws = Draws(self.options.seed, indices, tick, seen_kimg=seen_kimg, device=self.fabric.device)
             drawn.append((self.data.draw(tick, slice(start, start + size)), draws))
         return drawn
 
