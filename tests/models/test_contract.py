@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -243,3 +244,20 @@ def test_capabilities():
     assert torch.allclose(found["probabilities"].sum(1), torch.ones(N))
     assert found["attributes"].shape == (N, 2)
     assert set(found["attributes"][:, 1].tolist()) <= {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize("told", CONDITIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_everything_is_made_on_the_model_s_device(variant, told, monkeypatch):
+    """On the meta device, which computes shapes alone and refuses tensors of the CPU, as a GPU would."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which it does not have
+    model = make_model(variant, (3, 30, 45), told).to("meta")
+    batch = make_batch((3, 30, 45)).to("meta")
+    for player in model.players():
+        figures = model.loss(player.name, batch, Draws(0, range(N), device="meta"))
+        assert {v.device.type for v in figures.values()} == {"meta"}
+    if isinstance(model, Samples):
+        noise = model.draw_noise(Draws(0, range(N), device="meta"), truncation=1.0)
+        assert model.sample(noise, batch.condition).device.type == "meta"
+    if isinstance(model, Encodes):
+        assert model.encode(batch.images, batch.condition).device.type == "meta"
