@@ -19,9 +19,21 @@ from PIL import Image, ImageCms
 
 from pentimento.errors import MissingExtraError
 
-__all__ = ["Pixels", "cmyk_to_rgb", "composite", "describe_profile", "from_srgb", "import_pyvips", "to_bits", "to_srgb"]
+__all__ = [
+    "LUMA",
+    "Pixels",
+    "cmyk_to_rgb",
+    "composite",
+    "describe_profile",
+    "from_srgb",
+    "import_pyvips",
+    "to_bits",
+    "to_srgb",
+]
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
+
+LUMA = (0.299, 0.587, 0.114)  # of R, G and B, ITU-R BT.601
 
 _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -69,7 +81,7 @@ def composite(pixels: Pixels, alpha: Pixels | None, background: tuple[float, flo
         return values
     behind = np.asarray(background, np.float32)
     if pixels.shape[-1] == 1:
-        behind = behind @ np.asarray([0.299, 0.587, 0.114], np.float32)
+        behind = behind @ np.asarray(LUMA, np.float32)
     weight = alpha.astype(np.float32)[..., None] / scale
     # The weights add to one and rounding may pass it by one unit in the last place.
     return np.clip(weight * values + (1 - weight) * behind, 0, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pentimento import images
+from pentimento.colour import to_bits
 from pentimento.data.items import Item
 from pentimento.errors import DataError
 
@@ -35,12 +36,7 @@ def decode(item: Item, *, max_side_px: int, bits: int, background: tuple[float, 
         pixels = item.payload
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8 or not pixels.size:
             raise DataError(f"{item.name}: (H, W, 1 or 3) uint8 expected, got {pixels.shape} {pixels.dtype}")
-    pixels = shrink(pixels, max_side_px)
-    if bits == 8 and pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if bits == 16 and pixels.dtype == np.uint8:
-        return pixels.astype(np.uint16) * np.uint16(257)
-    return pixels
+    return to_bits(shrink(pixels, max_side_px), bits)
 
 
 def shrink(pixels: Pixels, max_side_px: int) -> Pixels:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pentimento.colour import LUMA
 from pentimento.model import DataSpec
 
 __all__ = ["Fit", "fit_picture", "recolour", "resize", "to_planes"]
 
 Fit = Literal["crop", "pad", "resize", "patch"]
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def to_planes(pixels: npt.NDArray[Any], white: int) -> Tensor:
@@ -33,7 +33,7 @@ def recolour(images: Tensor, channels: int) -> Tensor:
         return images
     if channels == 3:
         return images.repeat(1, 3, 1, 1)
-    weights = images.new_tensor(_LUMA).view(1, 3, 1, 1)
+    weights = images.new_tensor(LUMA).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True)
 
 

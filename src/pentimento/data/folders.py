@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pentimento import images
-from pentimento.data.items import Item, payload_digest, pick_split
+from pentimento.data.items import Item, hash_items, pick_split
 from pentimento.data.metadata import METADATA_NAMES, Columns, read_metadata
 from pentimento.errors import DataError
 
@@ -138,12 +138,7 @@ class TreeSource:
         whole = self._tree.fingerprint()
         if whole is not None:
             return hashlib.blake2b(f"{whole}/{self._split}/{_RULES}".encode(), digest_size=16).hexdigest()
-        digest = hashlib.blake2b(b"tree", digest_size=16)
-        for path, payload in self._tree.stream(self._entries):
-            entry = self._entries[path]
-            digest.update(repr((entry.name, entry.label, sorted(entry.attributes.items()))).encode())
-            digest.update(payload_digest(payload, 16))
-        return digest.hexdigest()
+        return hash_items("tree", self.items())
 
     def items(self) -> Iterator[Item]:
         """The pictures as encoded files, in the order of the tree."""
