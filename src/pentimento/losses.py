@@ -21,6 +21,7 @@ __all__ = [
     "generator_loss",
     "gradient_penalty",
     "kl_standard_normal",
+    "logistic_log_mass",
     "logistic_log_prob",
     "zero_centred_penalty",
 ]
@@ -95,23 +96,27 @@ def gaussian_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
     return -(0.5 * z.square() + log_scale + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
-def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
-    """log P(x) in nats per sample, (N,), of 8-bit values under a discretised logistic.
+def logistic_log_mass(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
+    """log P(x) in nats per value of 8-bit values under a discretised logistic.
 
     The mass of the bin of width 1/255 around each value, the outermost bins reaching to infinity (Salimans et al.
     2017, section 2.1).
 
     Args:
-        mean: (N, C, H, W), in the units of `x`.
-        log_scale: broadcasts against `x`.
-        x: (N, C, H, W) in [0, 1], multiples of 1/255.
+        mean: in the units of `x`; all three broadcast.
+        log_scale: likewise.
+        x: in [0, 1], multiples of 1/255.
     """
     half, inverse = 0.5 / 255, torch.exp(-log_scale)
     upper, lower = inverse * (x - mean + half), inverse * (x - mean - half)
     # log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which never cancels.
     inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
-    log_prob = torch.where(x < half, F.logsigmoid(upper), torch.where(x > 1 - half, F.logsigmoid(-lower), inside))
-    return log_prob.flatten(1).sum(1)
+    return torch.where(x < half, F.logsigmoid(upper), torch.where(x > 1 - half, F.logsigmoid(-lower), inside))
+
+
+def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
+    """`logistic_log_mass` summed over (C, H, W): nats per sample, (N,)."""
+    return logistic_log_mass(mean, log_scale, x).flatten(1).sum(1)
 
 
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:

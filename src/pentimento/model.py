@@ -32,6 +32,7 @@ __all__ = [
     "Origin",
     "Player",
     "Predicts",
+    "Regenerates",
     "Restores",
     "Samples",
     "Scores",
@@ -313,6 +314,19 @@ class Scores(Protocol):
 
     def score(self, batch: Batch, draws: Draws, importance_samples: int = 1) -> dict[str, Tensor]:
         """Per-sample bounds in nats, each (N,), higher is likelier."""
+        ...
+
+
+@runtime_checkable
+class Regenerates(Protocol):
+    """Draws a part of given images anew, and keeps the rest."""
+
+    def regenerate(self, images: Tensor, masks: Tensor, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        """(N, C, H, W) images, drawn anew where `masks` (N, 1, H, W) is above 0.5; `noise` as of `Samples`."""
+        ...
+
+    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
+        """See `Samples`."""
         ...
 
 

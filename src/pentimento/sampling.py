@@ -58,12 +58,26 @@ def run_stages(
 
 @torch.no_grad()
 def sample_chunks(
-    model: Any, condition: Condition, indices: Sequence[int], seed: int, truncation: float | None = None
+    model: Any,
+    condition: Condition,
+    indices: Sequence[int],
+    seed: int,
+    truncation: float | None = None,
+    given: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Images of the samples called `indices` under `seed`: (N, C, H, W) on the CPU.
 
     Runs in chunks of exactly `SAMPLE_CHUNK` (the last one padded by repeating its last sample), because the rounding
     of a convolution depends on the batch size: so sample i of a seed is the same picture at any count.
+
+    Args:
+        model: anything that `Samples`, or with `given` that `Regenerates`.
+        condition: of these samples.
+        indices: of the samples.
+        seed: of their noise.
+        truncation: see `Samples.draw_noise`.
+        given: a picture (C, H, W) and a mask (1, H, W): each sample is this picture with what the mask covers drawn
+            anew.
     """
     was_training = model.training
     model.eval()
@@ -74,7 +88,12 @@ def sample_chunks(
             padded = rows + rows[-1:] * (SAMPLE_CHUNK - len(rows))
             draws = Draws(seed, [indices[i] for i in padded], device=model.device)
             noise = model.draw_noise(draws, truncation)
-            chunk = model.sample(noise, condition[padded].to(model.device))
+            told = condition[padded].to(model.device)
+            if given is None:
+                chunk = model.sample(noise, told)
+            else:
+                image, mask = (t.to(model.device).expand(SAMPLE_CHUNK, -1, -1, -1) for t in given)
+                chunk = model.regenerate(image, mask, noise, told)
             pictures.append(chunk[: len(rows)].float().clamp(0, 1).cpu())
     finally:
         model.train(was_training)

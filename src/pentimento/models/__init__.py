@@ -24,7 +24,9 @@ from pentimento import __version__
 from pentimento.errors import ModelError, NotFoundError, RecipeError, suggest
 from pentimento.model import DataSpec, Model, Origin
 from pentimento.models.classifier import Classifier
+from pentimento.models.cnn import CNN
 from pentimento.models.gan import GAN
+from pentimento.models.perceptual import Perceptual
 from pentimento.models.vae import VAE
 from pentimento.runtime import atomic_write
 from pentimento.validation import describe_problems
@@ -46,7 +48,7 @@ __all__ = [
     "zoo_names",
 ]
 
-MODELS: dict[str, type[Model]] = {cls.family: cls for cls in (GAN, VAE, Classifier)}
+MODELS: dict[str, type[Model]] = {cls.family: cls for cls in (GAN, VAE, CNN, Classifier, Perceptual)}
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json; raised when an older reader could misread it
