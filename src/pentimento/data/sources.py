@@ -14,6 +14,7 @@ from pentimento.data.hub import is_saved_dataset, open_hub, open_saved
 from pentimento.data.idx import IdxSource, find_idx, is_idx
 from pentimento.data.items import Item, Source, hash_items, pick_split
 from pentimento.data.shapes import ShapesSource
+from pentimento.data.stacked import StackedSource
 from pentimento.errors import DataError, NotFoundError, suggest
 
 __all__ = ["DigitsSource", "Item", "Source", "open_source"]
@@ -50,7 +51,8 @@ def open_source(where: str, split: str = "train") -> Source:
         where: a folder of pictures or a zip or tar of one; a folder of MNIST's idx files or the path of one images
             file; a folder written by `datasets` or, where no such path exists, an id on the Hugging Face hub
             (``owner/name`` or ``hf:name``, with ``:configuration`` where it needs one); ``digits``; ``shapes``,
-            ``shapes:N`` or ``shapes:N:seed``. A folder called digits is ``./digits``.
+            ``shapes:N`` or ``shapes:N:seed``; ``stacked:WHERE`` puts three gray pictures of another source into the
+            channels of one. A folder called digits is ``./digits``.
         split: train, test or validation, for what has splits. The path of an idx file is its own split.
 
     Raises:
@@ -63,6 +65,8 @@ def open_source(where: str, split: str = "train") -> Source:
         if split != "train":
             pick_split(split, [], where)
         return DigitsSource() if shapes is None else _open_shapes(shapes)
+    if where.startswith("stacked:"):
+        return StackedSource(open_source(where.removeprefix("stacked:"), split))
     if where.startswith("hf:"):
         return open_hub(where.removeprefix("hf:"), split)
     path = Path(where).expanduser()
@@ -70,6 +74,10 @@ def open_source(where: str, split: str = "train") -> Source:
         return _open_missing(where, path, split)
     if path.is_dir():
         return _open_folder(path, split)
+    return _open_file(path, split)
+
+
+def _open_file(path: Path, split: str) -> Source:
     if is_idx(path):
         return IdxSource(path)
     archive = open_archive(path)

@@ -6,29 +6,25 @@ It knows a model's players and its ``loss``, nothing else. A step is a pure func
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from pentimento.data.batches import Batches, Prefetcher
-from pentimento.errors import InterruptedRunError, ModelError, RecipeError, TrainingError
+from pentimento.errors import InterruptedRunError, ModelError, TrainingError
 from pentimento.layers import Decoder, Encoder
-from pentimento.model import Batch, DataSpec, Model, Player
-from pentimento.models import build, compare_states, family, save
+from pentimento.model import Batch, Model, Player
+from pentimento.models import compare_states, save
 from pentimento.runtime import (
     Draws,
     ProgressCallback,
-    choose_device,
     choose_precision,
     derive_seed,
     no_progress,
@@ -39,9 +35,13 @@ from pentimento.training.card import model_card
 from pentimento.training.logs import Curves, Pace
 from pentimento.training.recipe import PlayerOptions, Recipe
 from pentimento.training.run_folder import RunFolder
+from pentimento.training.setup import make_fabric
 from pentimento.training.stopping import EarlyStopping, StopSignal
 
-__all__ = ["Outcome", "Trainer", "make_fabric", "make_model"]
+__all__ = ["Outcome", "Trainer", "Watch"]
+
+# The averaged model, the training data, the figures so far -> new figures, and a warning or "".
+Watch = Callable[[Model, Batches, Mapping[str, float]], tuple[dict[str, float], str]]
 
 
 @dataclass(frozen=True)
@@ -88,41 +88,6 @@ class Mover:
         self.counts.clear()
 
 
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Lightning Fabric on the recipe's device and precision; DDP where ``torchrun`` started several processes."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # engines print nothing
-    device = choose_device(recipe.training.device)
-    # Precision is ours to choose, around the loss: Fabric would cast the inputs of all but the marked methods.
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        devices: Any = [device.index] if device.type == "cuda" and device.index is not None else 1
-        fabric = Fabric(accelerator=device.type, devices=devices, precision="32-true")
-    else:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        nodes = int(os.environ["WORLD_SIZE"]) // local
-        # A player's backward leaves the others' parameters without gradients: DDP has to look which ones.
-        strategy = DDPStrategy(find_unused_parameters=True)
-        fabric = Fabric(accelerator=device.type, devices=local, num_nodes=nodes, strategy=strategy, precision="32-true")
-    fabric.launch()
-    if recipe.training.batch_size % (fabric.world_size * recipe.training.accumulate):
-        raise RecipeError(
-            f"training.batch_size: {recipe.training.batch_size} cannot be split evenly over {fabric.world_size} "
-            f"processes x {recipe.training.accumulate} micro-batches"
-        )
-    return fabric
-
-
-def make_model(recipe: Recipe, spec: DataSpec) -> Model:
-    """A fresh model for data of `spec`, its weights a function of the seed.
-
-    Where the recipe does not say whether the model is conditional, it is if the data has labels.
-    """
-    config = {"spec": spec, **recipe.model}
-    if "conditional" not in config and "conditional" in family(recipe.family).__init__.__annotations__:
-        config["conditional"] = bool(spec.classes)
-    seed_modules(recipe.training.seed, "init")
-    return build(recipe.family, config)
-
-
 class Trainer:
     """Trains one model in one run folder.
 
@@ -134,6 +99,7 @@ class Trainer:
         run: locked, and begun before `train`.
         progress: called a few times a second.
         networks: frozen loss networks, by the name under which the model asks for them.
+        watch: measures the model every ``evaluate.every_kimg``, on the lead process.
         fabric: from `make_fabric`; made from the recipe where left out.
     """
 
@@ -146,10 +112,11 @@ class Trainer:
         run: RunFolder,
         progress: ProgressCallback = no_progress,
         networks: Mapping[str, nn.Module] | None = None,
+        watch: Watch | None = None,
         fabric: Fabric | None = None,
     ) -> None:
         self.recipe, self.options, self.run = recipe, recipe.training, run
-        self.model, self.data, self.validation = model, data, validation
+        self.model, self.data, self.validation, self.watch = model, data, validation, watch
         self.fabric = fabric or make_fabric(recipe)
         self.lead = self.fabric.is_global_zero
         self.pace = Pace(progress if self.lead else no_progress, self.options.total_kimg)
@@ -228,6 +195,8 @@ class Trainer:
                 finished = self.step >= self.total_steps
                 if self.validation and self._due(self.options.validate_every_kimg, or_if=finished):
                     self._validate(self.validation)
+                if self.watch and self.lead and self._due(self.recipe.evaluate.every_kimg, or_if=finished):
+                    self._watch(self.watch)
                 overdue = time.monotonic() - saved_at > self.options.checkpoint_every_seconds
                 patience_ended, interrupted, overdue = self._agree(
                     self.stopping.patience_ended, signal.received, overdue
@@ -325,6 +294,13 @@ class Trainer:
         found = {f"validation/{name}": value / count for name, value in sums.items()}
         self.figures |= found
         self.stopping.update(found[f"validation/{self.model.monitor}"], found, self.ema.model.state_dict())
+
+    def _watch(self, watch: Watch) -> None:
+        """Measure the averaged weights; a warning goes to whoever watches the progress."""
+        figures, warning = watch(self.ema.model, self.data, self.figures)
+        self.figures |= figures
+        if warning:
+            self.pace.show(self.seen_kimg, self.figures, message=warning, force=True)
 
     def _agree(self, *flags: bool) -> list[bool]:
         """What any process says, so that all act alike."""

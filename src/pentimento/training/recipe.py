@@ -21,6 +21,7 @@ from pentimento.validation import describe_problems
 
 __all__ = [
     "DataOptions",
+    "EvaluateOptions",
     "PlayerOptions",
     "Recipe",
     "TrainingOptions",
@@ -100,6 +101,14 @@ class PlayerOptions(_Options):
     clip_norm: NonNegative = 0.0  # of the player's whole gradient; 0: no clipping
 
 
+class EvaluateOptions(_Options):
+    """``[evaluate]``: what is measured while training, to see a collapse when it happens."""
+
+    every_kimg: NonNegative = 0.0  # 0: never
+    count: Annotated[int, Field(ge=50)] = 500  # samples, and as many real pictures
+    features: str = "features-cifar"  # the network they are compared in: a name or a path
+
+
 class Recipe(_Options):
     """All that decides a training but the pictures."""
 
@@ -111,6 +120,8 @@ class Recipe(_Options):
     augment: Augment = Augment()
     training: TrainingOptions
     players: dict[str, PlayerOptions] = Field(default_factory=dict)
+    evaluate: EvaluateOptions = EvaluateOptions()
+    networks: dict[str, str] = Field(default_factory=dict)  # that the loss borrows: its name for one -> name or path
 
 
 # ----------------------------------------------------------------------------------------------- reading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from pentimento.model import Model
 from pentimento.models import family, find, read_weights
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.training import optim
-from pentimento.training.loop import Outcome, Trainer, make_fabric, make_model
+from pentimento.training.loop import Outcome, Trainer, Watch
 from pentimento.training.recipe import Recipe
 from pentimento.training.run_folder import RunFolder
+from pentimento.training.setup import make_fabric, make_model, make_networks
 
 __all__ = ["Folds", "cross_validate", "open_data", "resume", "start"]
 
@@ -63,6 +64,7 @@ def start(
     overwrite: bool = False,
     skip_broken: bool = False,
     held_out: tuple[float, float] | None = None,
+    watch: Watch | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Outcome:
     """Train from the beginning.
@@ -75,6 +77,7 @@ def start(
         overwrite: replace a run that stands at `out`.
         skip_broken: go on without pictures that cannot be read.
         held_out: the share of hashes held out for validation; default ``(0, data.validation)``.
+        watch: measures the model as ``[evaluate]`` says.
         progress: called while packing and training.
     """
     run = RunFolder(out)
@@ -82,7 +85,7 @@ def start(
     if fabric.is_global_zero:
         run.check_free(overwrite)
     held_out = held_out or (0.0, recipe.data.validation)
-    _check_validation(recipe, held_out)
+    _check_watching(recipe, held_out)
     dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
     spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
     small = dataset.share_smaller((spec.height_px, spec.width_px))
@@ -106,16 +109,22 @@ def start(
         "init": init,
     }
     with run if fabric.is_global_zero else nullcontext():
-        trainer = Trainer(
-            recipe, model, data, validation, run, progress, fabric=fabric
-        )  # refuses before anything is written
+        networks = make_networks(recipe, progress)
+        trainer = Trainer(  # refuses before anything is written
+            recipe, model, data, validation, run, progress, networks=networks, watch=watch, fabric=fabric
+        )
         if fabric.is_global_zero:
             run.begin(recipe, about, overwrite)
         return trainer.train()
 
 
 def resume(
-    out: Path, overrides: Sequence[str] = (), *, where: str | None = None, progress: ProgressCallback = no_progress
+    out: Path,
+    overrides: Sequence[str] = (),
+    *,
+    where: str | None = None,
+    make_watch: Callable[[Recipe], Watch | None] = lambda _: None,
+    progress: ProgressCallback = no_progress,
 ) -> Outcome:
     """Go on with the run in `out`, bit for bit as if it had never stopped.
 
@@ -123,6 +132,7 @@ def resume(
         out: the run folder.
         overrides: ``training.KEY=value`` for the keys in `RESUMABLE`.
         where: the same pictures, where they were moved.
+        make_watch: gives the `watch` of the run's recipe, see `start`.
         progress: called while training.
 
     Raises:
@@ -150,7 +160,8 @@ def resume(
     if about["init"] and not run.has_state():
         _initialize(model, about["init"], no_progress)
     with run if fabric.is_global_zero else nullcontext():
-        trainer = Trainer(recipe, model, data, validation, run, progress, fabric=fabric)
+        networks, watch = make_networks(recipe, progress), make_watch(recipe)
+        trainer = Trainer(recipe, model, data, validation, run, progress, networks=networks, watch=watch, fabric=fabric)
         if run.has_state():
             trainer.restore()
         if fabric.is_global_zero:
@@ -209,12 +220,14 @@ def _open_on_all(
     return dataset
 
 
-def _check_validation(recipe: Recipe, held_out: tuple[float, float]) -> None:
-    """Refuse to validate what has no validation loss, or on nothing.
+def _check_watching(recipe: Recipe, held_out: tuple[float, float]) -> None:
+    """Refuse to validate what has no validation loss, or on nothing, and to measure samples of what makes none.
 
     Raises:
-        RecipeError: either.
+        RecipeError: any of these.
     """
+    if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
+        raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
     if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
         raise RecipeError(f"training.validate_every_kimg: a {recipe.family!r} has no validation loss; set it to 0")
     if recipe.training.validate_every_kimg and held_out[0] == held_out[1]:
