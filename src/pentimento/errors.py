@@ -6,6 +6,8 @@
     │   ├── DataError            2    422   a data set that cannot be used
     │   ├── RecipeError          2    422   an unknown key, a wrong type, a value out of range
     │   ├── ModelError           2    422   a model that cannot be built, loaded or asked for this
+    │   ├── EvaluationError      2    422   a measurement that these pictures or this network do not allow
+    │   ├── ProtocolError        2    422   two numbers that were measured differently and so do not compare
     │   └── NotFoundError        2    404   a path or a name that does not exist
     ├── ExistsError              2    409   writing there would destroy something
     ├── BusyError                1    423   another process holds the run folder
@@ -25,6 +27,7 @@ from collections.abc import Iterable
 __all__ = [
     "BusyError",
     "DataError",
+    "EvaluationError",
     "ExistsError",
     "ImageError",
     "InputError",
@@ -33,6 +36,7 @@ __all__ = [
     "ModelError",
     "NotFoundError",
     "PentimentoError",
+    "ProtocolError",
     "RecipeError",
     "StorageError",
     "TrainingError",
@@ -68,6 +72,14 @@ class RecipeError(InputError):
 
 class ModelError(InputError):
     """A model that cannot be built, loaded, or asked for what was asked."""
+
+
+class EvaluationError(InputError):
+    """A measurement that these pictures, this many of them, or this network do not allow."""
+
+
+class ProtocolError(InputError):
+    """Two numbers that were measured with different protocols and so do not compare."""
 
 
 class NotFoundError(InputError):

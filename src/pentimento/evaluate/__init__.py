@@ -1,0 +1,1 @@
+"""Measuring models: distances, coverage, copying, likelihood, cost, human preference; each number with its protocol."""
