@@ -43,7 +43,7 @@ def build_app() -> App:
         console=Console(stderr=False),
         result_action="return_value",
     )
-    for verb in (api.train, api.generate, api.models, api.inspect):
+    for verb in (api.train, api.generate, api.evaluate, api.models, api.inspect):
         app.command(verb)
     return app
 
@@ -186,6 +186,9 @@ def _print_json(result: Any) -> None:
 
 def _print(result: Any) -> None:
     console = Console(highlight=False)
+    if isinstance(result, api.EvaluateResult) and result.table:
+        _print_measured(console, result)
+        return
     document = {k: v for k, v in _plain(result).items() if v not in ({}, [], None, "")}
     for name, value in document.items():
         if isinstance(value, dict):
@@ -195,6 +198,17 @@ def _print(result: Any) -> None:
             console.print(f"{name}: {shown}", soft_wrap=True, markup=False)
         else:
             console.print(f"{name}: {value}", soft_wrap=True, markup=False)
+
+
+def _print_measured(console: Console, result: api.EvaluateResult) -> None:
+    header, *rows = result.table
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print(result.legend, soft_wrap=True, markup=False)
+    for path in result.files:
+        console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 
 def _print_table(console: Console, name: str, rows: Mapping[str, Any]) -> None:

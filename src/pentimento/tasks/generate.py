@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from pentimento import images
-from pentimento.errors import ExistsError, ModelError
+from pentimento.data.fit import recolour
+from pentimento.errors import ExistsError, ImageError, ModelError
 from pentimento.model import Condition, DataSpec, Model, Samples
 from pentimento.provenance import Provenance
 from pentimento.runtime import Draws, Progress, ProgressCallback, atomic_folder, no_progress
 from pentimento.sampling import SAMPLE_CHUNK, default_condition, sample_chunks
 
-__all__ = ["generate_folder", "generate_grid", "interpolate", "make_condition", "slerp"]
+__all__ = ["Given", "generate_folder", "generate_grid", "interpolate", "make_condition", "read_given", "slerp"]
+
+Given = tuple[Tensor, Tensor]  # a picture (C, H, W) and a mask (1, H, W) of 0 and 1
 
 
 def make_condition(
@@ -65,9 +68,39 @@ def _attribute_value(spec: DataSpec, name: str, value: float | str) -> float:
     return number
 
 
-def generate_grid(model: Model, condition: Condition, count: int, seed: int, truncation: float | None = None) -> Tensor:
+def read_given(model: Model, image: Path, mask: Path) -> Given:
+    """A picture and the mask of what is to be drawn anew in it (white), as `model` takes them.
+
+    Raises:
+        ImageError: a file that cannot be read, a picture of another size or channels than the model's, a mask of
+            another size than the picture, or without white.
+    """
+    channels, height, width = model.spec.image_shape
+    picture, covered = (images.read(path).to_tensor() for path in (image, mask))
+    if picture.shape[1:] != (height, width):
+        raise ImageError(f"--image: {width}x{height} expected, as this model draws, got {_size(picture)}")
+    if covered.shape[1:] != picture.shape[1:]:
+        raise ImageError(f"--mask: the size of the picture, {_size(picture)}, expected, got {_size(covered)}")
+    covered = (recolour(covered[None], 1)[0] > 0.5).float()
+    if not covered.any():
+        raise ImageError(f"--mask: {mask} has no white, so nothing would be drawn anew")
+    return recolour(picture[None], channels)[0], covered
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[2]}x{picture.shape[1]}"
+
+
+def generate_grid(
+    model: Model,
+    condition: Condition,
+    count: int,
+    seed: int,
+    truncation: float | None = None,
+    given: Given | None = None,
+) -> Tensor:
     """`count` samples on one sheet, (C, H, W)."""
-    return images.grid(sample_chunks(model, condition, range(count), seed, truncation))
+    return images.grid(sample_chunks(model, condition, range(count), seed, truncation, given))
 
 
 def generate_folder(
@@ -79,6 +112,7 @@ def generate_folder(
     provenance: Callable[[int], Provenance],
     *,
     truncation: float | None = None,
+    given: Given | None = None,
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Path]:
@@ -88,6 +122,7 @@ def generate_folder(
 
     Args:
         provenance: the record of sample number i.
+        given: see `read_given`.
         overwrite: replace a folder that an earlier call wrote.
 
     Raises:
@@ -101,7 +136,7 @@ def generate_folder(
     with atomic_folder(folder, replace=overwrite) as temporary:
         for begin in range(0, count, SAMPLE_CHUNK):
             rows = range(begin, min(begin + SAMPLE_CHUNK, count))
-            pictures = sample_chunks(model, condition[list(rows)], rows, seed, truncation)
+            pictures = sample_chunks(model, condition[list(rows)], rows, seed, truncation, given)
             for i, picture in zip(rows, pictures, strict=True):
                 names.append(f"{i:06d}.png")
                 images.write(temporary / names[-1], picture, provenance=provenance(i))

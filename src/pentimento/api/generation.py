@@ -1,0 +1,168 @@
+"""The verb `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pentimento import __version__
+from pentimento.api.options import Callback, Flag
+from pentimento.errors import ExistsError, InputError
+from pentimento.runtime import no_progress
+
+__all__ = ["GenerateResult", "generate"]
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What was generated.
+
+    Args:
+        out: the picture or the folder.
+        files: all pictures written.
+        count: samples.
+        seed: that makes them again.
+        weights_sha256: of the model.
+    """
+
+    out: Path
+    files: list[Path]
+    count: int
+    seed: int
+    weights_sha256: str
+
+
+def generate(
+    model: str,
+    *,
+    out: Path,
+    count: int = 64,
+    label: str | None = None,
+    attributes: Annotated[Sequence[str], Parameter(name="--attribute", negative="")] = (),
+    seed: int = 0,
+    truncation: float | None = None,
+    interpolate: int | None = None,
+    image: Path | None = None,
+    mask: Path | None = None,
+    device: str = "auto",
+    overwrite: Flag = False,
+    progress: Callback = no_progress,
+) -> GenerateResult:
+    """Make new pictures with a trained model.
+
+    The same seed gives the same pictures at any count. Every file says what made it: see `pentimento inspect`.
+
+    Args:
+        model: A run folder, a model folder, a model of the zoo, or a hub id.
+        out: A picture (.png, .jpg, .webp, .tif) for a contact sheet; a folder for single pictures with a metadata.csv.
+        count: How many; rows, with --interpolate.
+        label: The class to draw, where the model knows classes; all in turn where left out.
+        attributes: NAME=VALUE for an attribute that the model was told; repeatable.
+        seed: Of all randomness.
+        truncation: Draw latents within so many standard deviations: tamer pictures, less variety.
+        interpolate: Walk from one latent to another in so many pictures, a row for each pair.
+        image: A picture of which a part is drawn anew, by a model that draws pixel by pixel (cnn).
+        mask: Of that picture, white where it is drawn anew, given what precedes in the model's order of pixels.
+        device: auto, cpu, cuda, cuda:N or mps.
+        overwrite: Replace what stands at OUT.
+    """
+    from pentimento import images
+    from pentimento.model import Regenerates, Samples, require
+    from pentimento.models import MODELS, load
+    from pentimento.runtime import choose_device
+    from pentimento.tasks import generate as task
+
+    out = Path(out)
+    is_sheet = out.suffix.lower() in images.WRITABLE_SUFFIXES
+    _check_wishes(out, is_sheet, count, seed, interpolate, overwrite)
+    given = _given_files(image, mask, interpolate)
+    loaded = load(model, choose_device(device))
+    require(loaded, Samples, "generate", MODELS)
+    kept = None
+    if given is not None:
+        require(loaded, Regenerates, "generate --image", MODELS)
+        kept = task.read_given(loaded, *given)
+    asked = _attribute_options(attributes)
+    condition = task.make_condition(loaded, count, seed, label, asked)
+    options = {
+        "count": count,
+        "label": label,
+        "attributes": asked,
+        "truncation": truncation,
+        "interpolate": interpolate,
+        "image": None if given is None else given[0].name,
+    }
+    record = _recorder("generate", loaded, seed, options)
+    if is_sheet:
+        if interpolate is not None:
+            sheet = task.interpolate(loaded, condition, count, interpolate, seed, truncation)
+        else:
+            sheet = task.generate_grid(loaded, condition, count, seed, truncation, kept)
+        images.write(out, sheet, provenance=record(None))
+        files = [out]
+    else:
+        how: dict[str, Any] = {"truncation": truncation, "given": kept, "overwrite": overwrite, "progress": progress}
+        files = task.generate_folder(loaded, condition, count, seed, out, record, **how)
+    assert loaded.origin is not None
+    return GenerateResult(out, files, count, seed, loaded.origin.weights_sha256)
+
+
+# --------------------------------------------------------------------------------------------------- parts
+def _check_wishes(out: Path, is_sheet: bool, count: int, seed: int, interpolate: int | None, overwrite: bool) -> None:
+    from pentimento import images
+
+    if count < 1:
+        raise InputError(f"--count: 1 or more expected, got {count}")
+    if seed < 0:
+        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    if out.suffix.lower() in images.READABLE_SUFFIXES and not is_sheet:
+        raise InputError(f"--out: cannot write {out.suffix}; one of {', '.join(images.WRITABLE_SUFFIXES)} expected")
+    if interpolate is not None and not is_sheet:
+        raise InputError("--interpolate: makes one sheet; give --out a picture's name, e.g. path.png")
+    if out.exists() and not overwrite:
+        raise ExistsError(f"{out}: exists; choose another --out, or --overwrite")
+    if out.exists() and is_sheet != out.is_file():
+        kind = "file" if out.is_file() else "folder"
+        raise ExistsError(f"{out}: is a {kind}, and --overwrite only replaces its own kind")
+
+
+def _given_files(image: Path | None, mask: Path | None, interpolate: int | None) -> tuple[Path, Path] | None:
+    if image is None and mask is None:
+        return None
+    if image is None or mask is None or interpolate is not None:
+        raise InputError("--image: goes with --mask, and neither goes with --interpolate")
+    return Path(image), Path(mask)
+
+
+def _attribute_options(given: Sequence[str]) -> dict[str, float | str]:
+    asked: dict[str, float | str] = {}
+    for option in given:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"--attribute: NAME=VALUE expected, got {option!r}")
+        asked[name.strip()] = value.strip()
+    return asked
+
+
+def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any]) -> Any:
+    """A function from a sample's index (None for a sheet) to its provenance record."""
+    from pentimento.provenance import Provenance
+
+    told = {k: v for k, v in options.items() if v not in (None, {}, ())}
+
+    def record(index: int | None) -> Provenance:
+        return Provenance(
+            verb=verb,
+            model=model.origin.name,
+            weights_sha256=model.origin.weights_sha256,
+            seed=seed,
+            options=told if index is None else {**told, "index": index},
+            package_version=__version__,
+            source_type="trainedAlgorithmicMedia",
+        )
+
+    return record

@@ -1,0 +1,52 @@
+"""Put a trained model into the zoo: its weights in half precision, its card with the figures that it reached.
+
+    python tools/publish.py runs/mnist-gan mnist-gan --figure "LeNet sees the label asked for in 98 % of 10,000 samples"
+
+Afterwards measure the shipped model, not the run: rounding to half precision is part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from pentimento.models import CARD, WEIGHTS, ZOO, find, load, save
+
+LIMIT_MB = 4.0
+
+
+def main() -> None:
+    """Publish one model."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("run", help="run or model folder")
+    options.add_argument("name", help="in the zoo")
+    options.add_argument("--figure", action="append", default=[], help="a line of the card; repeatable")
+    options.add_argument("--limit", action="append", default=[], help="what the model cannot do; repeatable")
+    chosen = options.parse_args()
+    publish(chosen.run, chosen.name, chosen.figure, chosen.limit)
+
+
+def publish(run: str, name: str, figures: list[str], limits: list[str]) -> Path:
+    """Write ``zoo/<name>``; returns the folder."""
+    model = load(run)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    if not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
+        sys.exit(f"{run}: a weight does not fit into half precision")
+    card = (find(run) / CARD).read_text().rstrip()
+    for title, lines in (("Figures", figures), ("Limits", limits)):
+        if lines:
+            card += f"\n\n## {title}\n" + "\n".join(f"- {line}" for line in lines)
+    folder = ZOO / name
+    save(model, folder, card + "\n", state)
+    size_mb = (folder / WEIGHTS).stat().st_size / 1e6
+    if size_mb > LIMIT_MB:
+        sys.exit(f"{folder}: {size_mb:.1f} MB, and {LIMIT_MB:g} MB are allowed")
+    print(f"{folder}: {size_mb:.2f} MB")
+    return folder
+
+
+if __name__ == "__main__":
+    main()
