@@ -45,9 +45,14 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 10) probabilities."""
-        stretched = F.interpolate(images, (32, 32), mode="bilinear")
-        probabilities: Tensor = self.fc(self.convnet(stretched)).softmax(1)
+        probabilities: Tensor = self.fc.f7(self.features(images)).softmax(1)  # type: ignore[operator]
         return probabilities
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 84): the last hidden layer, after its nonlinearity."""
+        stretched = F.interpolate(images, (32, 32), mode="bilinear")
+        hidden: Tensor = self.fc[:2](self.convnet(stretched))
+        return hidden
 
 
 class PeerGAN(nn.Module):
@@ -75,6 +80,10 @@ class PeerVAE(nn.Module):
         super().__init__()
         self.fc1, self.fc21, self.fc22 = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
         self.fc3, self.fc4 = nn.Linear(20, 400), nn.Linear(400, 784)
+
+    def sample(self, latents: Tensor) -> Tensor:
+        """(N, 20) -> (N, 1, 28, 28), the means of the pixels."""
+        return self.fc4(self.fc3(latents).relu()).sigmoid().view(-1, 1, 28, 28)
 
     def bounds(self, seen: Tensor, observed: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """ELBO and importance-weighted bound of log p(observed), (N,) each, in nats, over the same draws.

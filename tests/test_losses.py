@@ -89,3 +89,11 @@ def test_kl_against_torch():
     mean, logvar = torch.randn(4, 5), torch.randn(4, 5)
     expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1)
     assert torch.allclose(losses.kl_standard_normal(mean, logvar), expected, rtol=1e-4)
+
+
+def test_perceptual_distance_by_hand():
+    """One layer with vectors at 90 degrees (distance 2) and equal ones up to length (0); another all equal."""
+    a = {"x": torch.tensor([[1.0, 5.0], [0.0, 0.0]])[None, :, None], "y": torch.ones(1, 3, 2, 2)}
+    b = {"x": torch.tensor([[0.0, 1.0], [3.0, 0.0]])[None, :, None], "y": torch.ones(1, 3, 2, 2)}
+    assert losses.perceptual_distance(a, b).tolist() == pytest.approx([0.5 * (2 + 0) / 2])
+    assert losses.perceptual_distance(a, a).tolist() == [0]

@@ -6,7 +6,7 @@ Legend: real_logits, fake_logits -> D(x), D(G(z)), each (N,); mean, logvar -> mu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ __all__ = [
     "kl_standard_normal",
     "logistic_log_mass",
     "logistic_log_prob",
+    "perceptual_distance",
     "zero_centred_penalty",
 ]
 
@@ -122,3 +123,21 @@ def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(0, 1)) in nats per sample, (N,) (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+
+
+# ------------------------------------------------------------------------------------------- perceptual
+def perceptual_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Tensor:
+    """How different two batches of images look, (N,), by feature maps of theirs; 0 for the same maps.
+
+    Each map's vectors are brought to length 1 at every position, and the squared distances are averaged over
+    positions and layers: LPIPS without learned weights (Zhang et al. 2018, eq. 1, w = 1).
+
+    Args:
+        first: (N, C_l, H_l, W_l) by layer, of one batch.
+        second: the same layers and shapes, of the other.
+    """
+    layers = []
+    for name in first:
+        a, b = (F.normalize(maps[name], dim=1, eps=1e-6) for maps in (first, second))
+        layers.append((a - b).square().sum(1).mean((1, 2)))
+    return torch.stack(layers).mean(0)

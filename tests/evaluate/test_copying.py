@@ -103,10 +103,10 @@ def test_worst_pairs_shows_each_sample_beside_its_nearest():
     samples = training[:20] + torch.linspace(0.01, 0, 20)[:, None, None, None]
     result = memorization(samples.flatten(1), training.flatten(1) + 0.014, training.flatten(1), 0)
     sheet = worst_pairs(samples, training, result, 3)
-    assert sheet.shape == (1, 3 * 6 + 2, 2 * 7 + 2)
-    for row, i in enumerate((19, 18, 17)):
-        assert float(sheet[0, 2 + 6 * row, 2]) == pytest.approx(float(samples[i, 0, 0, 0]))
-        assert float(sheet[0, 2 + 6 * row, 9]) == pytest.approx(float(training[i, 0, 0, 0]))
+    assert sheet.shape == (1, 6 + 2, 3 * 2 * 7 + 2)
+    for pair, i in enumerate((19, 18, 17)):
+        assert float(sheet[0, 2, 2 + 14 * pair]) == pytest.approx(float(samples[i, 0, 0, 0]))
+        assert float(sheet[0, 2, 9 + 14 * pair]) == pytest.approx(float(training[i, 0, 0, 0]))
 
 
 def test_generalization_gap_is_welchs():

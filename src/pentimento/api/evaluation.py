@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluateResult", "evaluate"]
 
-MOST_SAMPLES = 10_000
-MOST_REFERENCE = 50_000
+MOST = 10_000  # pictures of a model, and real ones they are held against, where nobody asked for more
 BLIND_PAIRS = 50
 
 
@@ -80,7 +79,8 @@ def evaluate(
         metrics: Which; repeatable. Left out: all that apply and take no training.
         features: The network that distances are taken in: features-cifar, perceptual, inception, a model, a file.
         classifier: A judge of what samples show, for --metrics labels: a classifier's run or model folder, or ONNX.
-        count: Samples a model; left out: as many as there are real pictures, at most 10,000. Pairs, with --blind.
+        count: Samples a model; left out: as many as there are real pictures, at most 10,000. They are held against at
+            most 10,000 real pictures, or COUNT where that is more. Pairs, with --blind.
         scored: Real pictures of each part that a likelihood is taken of.
         importance_samples: For a bound of a likelihood.
         seed: Of all randomness.
@@ -167,7 +167,7 @@ class _Bench:
         if reference is None:
             return report.conclude(found, None, self.seed), None
         real = reference.dataset
-        against = report.Against(real.name, real.content_hash, min(len(real), MOST_REFERENCE))
+        against = report.Against(real.name, real.content_hash, min(len(real), max(MOST, self.count or 0)))
         sized = real.common_size is not None or subject.model is not None
         sheet = images.grid(reference.pictures.first(64).floats()) if sized else None
         return report.conclude(found, against, self.seed), sheet
@@ -183,7 +183,7 @@ class _Bench:
         model = load(name, self.device)
         require(model, Samples, "evaluate", MODELS)
         reference = self._reference(model)
-        count = self.count or min(MOST_SAMPLES, len(reference.dataset) if reference else MOST_SAMPLES)
+        count = self.count or min(MOST, len(reference.dataset) if reference else MOST)
         return open_model(model, reference, count, self.seed, self.progress), reference
 
     def _reference(self, model: Model | None) -> Reference | None:
@@ -196,7 +196,9 @@ class _Bench:
         spec = None if model is None else model.spec
         shape = None if spec is None else spec.image_shape
         if shape not in self.references:
-            self.references[shape] = Reference(self.dataset, self.test, spec, DataOptions().validation, MOST_REFERENCE)
+            self.references[shape] = Reference(
+                self.dataset, self.test, spec, DataOptions().validation, max(MOST, self.count or 0)
+            )
         return self.references[shape]
 
     def _train_classifier(self, samples: Pictures, real: Pictures) -> Tensor:
@@ -271,20 +273,9 @@ def _report_files(out: Path | None, overwrite: bool) -> list[Path]:
 
 
 def _read_reports(names: Sequence[str]) -> Evaluation:
-    import json
+    from pentimento.evaluate.report import merge, read_report
 
-    from pentimento.errors import NotFoundError
-    from pentimento.evaluate import report
-
-    read = []
-    for name in names:
-        try:
-            read.append(report.from_json(json.loads(Path(name).read_text(encoding="utf-8")), name))
-        except FileNotFoundError:
-            raise NotFoundError(f"{name}: no such report; evaluate writes one with --out") from None
-        except (OSError, ValueError) as error:
-            raise EvaluationError(f"{name}: the JSON of an evaluation expected, as evaluate --out writes it") from error
-    return report.merge(read)
+    return merge([read_report(Path(name)) for name in names])
 
 
 def _report(evaluation: Evaluation, sheet: Tensor | None, files: list[Path]) -> EvaluateResult:

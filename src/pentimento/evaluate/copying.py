@@ -191,13 +191,13 @@ def _share_below(distances: Tensor, held_out_distances: Tensor, seed: int) -> Es
 
 
 def worst_pairs(samples: Tensor, training: Tensor, result: Memorization, count: int) -> Tensor:
-    """A contact sheet of the samples nearest to training pictures: each row a sample and its nearest, worst first.
+    """A contact sheet of the samples nearest to training pictures: four pairs a row, each beside its nearest.
 
     Args:
         samples: (N, C, H, W), in [0, 1] or 8 bits, in the order in which they were measured.
         training: (T, C, H, W), likewise.
         result: of `memorization`.
-        count: of rows; all there are where N is less.
+        count: of pairs; all there are where N is less.
 
     Returns:
         (C, H', W') in [0, 1].
@@ -216,7 +216,7 @@ def worst_pairs(samples: Tensor, training: Tensor, result: Memorization, count: 
     sheet = torch.stack([samples[worst].cpu(), training[result.nearest[worst]].cpu()], 1)  # (K, 2, C, H, W)
     if sheet.dtype == torch.uint8:
         sheet = sheet.float() / 255
-    return pictures.grid(sheet.flatten(0, 1), columns=2)
+    return pictures.grid(sheet.flatten(0, 1), columns=min(8, 2 * len(sheet)))
 
 
 # ---------------------------------------------------------------------------------------- generalization

@@ -124,7 +124,7 @@ def modes(labels: Tensor, reference_shares: Tensor, seed: int) -> Modes:
     possible = int((reference_shares > 0).sum())
     return Modes(
         dataclasses.replace(covered, low=max(covered.low, 1.0), high=min(covered.high, float(possible))),
-        dataclasses.replace(kl, low=max(kl.low, 0.0), high=max(kl.high, 0.0)),
+        dataclasses.replace(kl, low=max(kl.low, 0.0), high=max(kl.high, 0.0), corrected=max(kl.corrected or 0.0, 0.0)),
         possible,
     )
 

@@ -230,13 +230,16 @@ def _cost(call: Call) -> Found:
     cost = model_cost(model)
 
     def exactly(value: float) -> Estimate:
-        return Estimate(value, value, value)
+        return Estimate(float(value), float(value), float(value))
+
+    def in_ms(seconds: Estimate) -> Estimate:
+        return Estimate(seconds.value * 1e3, seconds.low * 1e3, seconds.high * 1e3)
 
     where: dict[str, Option] = {"device": cost.device, "threads": cost.threads}
     rows: list[tuple[str, Estimate, str, Better]] = [
         ("parameters", exactly(cost.parameters), "", "lower"),
         ("multiply-adds of a picture", exactly(cost.multiply_adds), "", "lower"),
-        ("latency of one picture", cost.latency_seconds, "s", "lower"),
+        ("latency of one picture", in_ms(cost.latency_seconds), "ms", "lower"),
         (f"pictures per second, {cost.batch} at a time", cost.pictures_per_second, "1/s", "higher"),
     ]
     if cost.peak_memory_bytes is not None:

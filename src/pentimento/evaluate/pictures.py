@@ -40,6 +40,7 @@ class Pictures:
     condition: Condition
     content_hash: str
     _features: dict[str, Features] = field(default_factory=dict, repr=False)
+    _part_of: tuple[Pictures, Any] | None = field(default=None, repr=False)  # larger set, rows: whose features serve
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,6 +58,9 @@ class Pictures:
     def features(self, network: FeatureNetwork, progress: ProgressCallback = no_progress) -> Features:
         """What `network` says of them, computed once."""
         known = self._features.get(network.sha256)
+        if known is None and self._part_of is not None:
+            whole, rows = self._part_of
+            known = self._features[network.sha256] = _rows_of(whole.features(network, progress), rows)
         if known is None:
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
             parts = []
@@ -75,12 +79,12 @@ class Pictures:
         return self.taken(slice(count)) if count < len(self) else self
 
     def taken(self, rows: Any) -> Pictures:
-        """Some of them."""
-        known = {
-            key: Features(f.vectors[rows], None if f.probabilities is None else f.probabilities[rows])
-            for key, f in self._features.items()
-        }
-        return Pictures(self.name, self.images[rows], self.condition[rows], self.content_hash, known)
+        """Some of them; features that both need are computed once."""
+        return Pictures(self.name, self.images[rows], self.condition[rows], self.content_hash, _part_of=(self, rows))
+
+
+def _rows_of(features: Features, rows: Any) -> Features:
+    return Features(features.vectors[rows], None if features.probabilities is None else features.probabilities[rows])
 
 
 class Subject:
@@ -159,6 +163,8 @@ class Reference:
     @cached_property
     def training(self) -> Pictures:
         """The part that training draws from."""
+        if self.most is None or len(self.dataset) <= self.most:
+            return self.pictures.taken(torch.from_numpy(self._seen))
         return read_pictures(self.dataset, self._seen.tolist(), self.spec)
 
     @property
