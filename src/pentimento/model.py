@@ -193,10 +193,16 @@ class Player:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a loaded model came from: what provenance says of it."""
+    """Where a loaded model came from: what provenance says of it, and what its card says of its training data."""
 
     name: str
     weights_sha256: str
+    licence: str = ""
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the training data were for research or for non-commercial use."""
+        return any(word in self.licence.lower() for word in ("research", "non-commercial", "noncommercial"))
 
 
 class Model(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -344,3 +345,18 @@ def test_standard_output_closed_early():
     )
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_of_research_data_says_so_once(pentimento, models, tmp_path):
+    shutil.copytree(models / "digits-gan", "mine")
+    card = Path("mine/model/README.md")
+    lines = card.read_text().splitlines()
+    changed = [
+        "| licence of the training data | research use (photographs) |" if "| licence of" in line else l for l in lines
+    ]
+    card.write_text("\n".join(changed))
+    code, _, err = pentimento("generate", "mine", "--count", 1, "--out", "one.png")
+    assert code == 0
+    assert err.count("mine was trained on data for research use (photographs): mind that") == 1
+    code, _, err = pentimento("generate", models / "digits-gan", "--count", 1, "--out", "two.png")
+    assert "licence" not in err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag
+from pentimento.api.options import Callback, Flag, say_licence
 from pentimento.errors import EvaluationError, ExistsError, InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
@@ -182,6 +182,7 @@ class _Bench:
             return open_folder(dataset, self.count), self._reference(None)
         model = load(name, self.device)
         require(model, Samples, "evaluate", MODELS)
+        say_licence(model.origin, self.progress)
         reference = self._reference(model)
         count = self.count or min(MOST, len(reference.dataset) if reference else MOST)
         return open_model(model, reference, count, self.seed, self.progress), reference

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pentimento import __version__
-from pentimento.api.options import Callback, Flag
+from pentimento.api.options import Callback, Flag, say_licence
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import no_progress
 
@@ -82,6 +82,7 @@ def generate(
     given = _given_files(image, mask, interpolate)
     loaded = load(model, choose_device(device))
     require(loaded, Samples, "generate", MODELS)
+    say_licence(loaded.origin, progress)
     kept = None
     if given is not None:
         require(loaded, Regenerates, "generate --image", MODELS)

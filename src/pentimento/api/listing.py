@@ -33,13 +33,16 @@ def models(name: str | None = None) -> ModelsResult:
     if name is None:
         families = {key: (cls.__doc__ or "").splitlines()[0] for key, cls in MODELS.items()}
         recipes = {key: _recipe_title(key) for key in recipe_names()}
-        return ModelsResult(families, recipes, {key: _card_title(find(key) / CARD) for key in zoo_names()})
+        return ModelsResult(families, recipes, {key: _about_shipped(find(key)) for key in zoo_names()})
     if name in MODELS:
         return ModelsResult(details=_family_details(name))
+    recipe = {}
     if name in recipe_names():
         from pentimento.training.recipe import find_recipe
 
-        return ModelsResult(details={"recipe": name, "text": find_recipe(name).read_text()})
+        recipe = {"recipe": name, "text": find_recipe(name).read_text()}
+        if name not in zoo_names():
+            return ModelsResult(details=recipe)
     try:
         folder = find(name)
     except NotFoundError as error:
@@ -48,7 +51,7 @@ def models(name: str | None = None) -> ModelsResult:
             f"{name}: no family, recipe, zoo model or folder of that name; {suggest(name, known)}"
         ) from error
     card = folder / CARD
-    details = {"model": str(folder), "config": (folder / CONFIG).read_text()}
+    details = {**recipe, "model": str(folder), "config": (folder / CONFIG).read_text()}
     return ModelsResult(details={**details, "card": card.read_text() if card.is_file() else ""})
 
 
@@ -72,9 +75,13 @@ def _recipe_title(name: str) -> str:
     return str(tomllib.loads(find_recipe(name).read_text()).get("title", ""))
 
 
-def _card_title(card: Path) -> str:
-    lines = card.read_text().splitlines() if card.is_file() else []
-    return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), "")
+def _about_shipped(folder: Path) -> str:
+    """The title of a model's card, and the licence of its training data."""
+    from pentimento.models import CARD, read_licence
+
+    lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    title = next((line.removeprefix("# ") for line in lines if line.startswith("# ")), "")
+    return f"{title}; data: {read_licence(folder)}"
 
 
 def _family_details(name: str) -> dict[str, Any]:

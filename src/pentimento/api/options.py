@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pentimento.runtime import ProgressCallback
+from pentimento.runtime import Progress, ProgressCallback
 
-__all__ = ["Callback", "Flag"]
+if TYPE_CHECKING:
+    from pentimento.model import Origin
+
+__all__ = ["Callback", "Flag", "say_licence"]
 
 Callback = Annotated[ProgressCallback, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="")]
+
+
+def say_licence(origin: Origin | None, progress: ProgressCallback) -> None:
+    """Tell the user of a model whose training data were not for every use."""
+    if origin is not None and origin.is_restricted:
+        message = f"{origin.name} was trained on data for {origin.licence}: mind that when you use what it makes"
+        progress(Progress("licence", 0, message=message))

@@ -43,6 +43,7 @@ __all__ = [
     "family",
     "find",
     "load",
+    "read_licence",
     "read_weights",
     "save",
     "zoo_names",
@@ -192,8 +193,16 @@ def load(where: str | Path, device: str | torch.device = "cpu") -> Model:
     model.load_state_dict(weights)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     named = folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
-    model.origin = Origin(named, digest)
+    model.origin = Origin(named, digest, read_licence(folder))
     return model.eval().requires_grad_(False).to(device)
+
+
+def read_licence(folder: Path) -> str:
+    """That of the training data, as the card of a model folder has it; empty where it says nothing."""
+    card = folder / CARD
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    start = "| licence of the training data |"
+    return next((line.removeprefix(start).strip(" |") for line in lines if line.startswith(start)), "")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

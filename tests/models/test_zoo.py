@@ -1,0 +1,73 @@
+"""What ships: every model loads, is small, tells where it comes from, and was made by a recipe of its name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from pentimento.model import DataSpec, Predicts, Samples
+from pentimento.models import CARD, WEIGHTS, build, find, load, read_weights, save, zoo_names
+from pentimento.sampling import default_condition, sample_chunks
+from pentimento.training.recipe import find_recipe, load_recipe, recipe_names
+
+ROOT = Path(__file__).parent.parent.parent
+WHEEL_LIMIT_MB = 40
+SPEC = DataSpec(channels=1, height_px=8, width_px=8)
+
+
+@pytest.fixture
+def publish(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "tools/publish.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ZOO", tmp_path / "zoo")
+    return module
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_a_shipped_model(name):
+    model, folder = load(name), find(name)
+    weights = read_weights(folder / WEIGHTS)
+    assert {v.dtype for v in weights.values() if v.is_floating_point()} == {torch.float16}
+    assert (folder / WEIGHTS).stat().st_size < 4e6
+    assert model.origin.name == name
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.origin.licence
+    assert name in recipe_names()
+    recipe = load_recipe(find_recipe(name))
+    assert recipe.family == model.family
+    assert recipe.licence == model.origin.licence
+    if isinstance(model, Samples):
+        images = sample_chunks(model, default_condition(model, range(2), 0), range(2), 0)
+        assert torch.isfinite(images).all()
+        assert images.std() > 0.1
+    if isinstance(model, Predicts):
+        found = model.predict(torch.rand(2, *model.spec.image_shape))
+        assert torch.isfinite(found["probabilities"]).all()
+
+
+def test_the_zoo_leaves_room_in_the_wheel():
+    assert sum((find(name) / WEIGHTS).stat().st_size for name in zoo_names()) < WHEEL_LIMIT_MB * 1e6
+
+
+def test_publishing_halves_the_weights_and_adds_the_figures(publish, tmp_path):
+    model = build("gan", {"spec": SPEC, "width": 4}).eval()
+    save(model, tmp_path / "run/model", card="# A GAN\n")
+    folder = publish.publish(str(tmp_path / "run"), "small-gan", ["12 % better"], ["digits only"])
+    loaded = load(folder)
+    for name, value in model.shipped_state().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float() if value.is_floating_point() else value)
+    assert (folder / CARD).read_text() == "# A GAN\n\n## Figures\n- 12 % better\n\n## Limits\n- digits only\n"
+
+
+def test_what_cannot_ship(publish, tmp_path):
+    model = build("vae", {"spec": SPEC, "width": 4, "backbone": "mlp"}).eval()
+    with torch.no_grad():
+        model.posterior.weight.fill_(1e6)
+    save(model, tmp_path / "large-weights", card="")
+    with pytest.raises(SystemExit, match="a weight does not fit into half precision"):
+        publish.publish(str(tmp_path / "large-weights"), "x", [], [])
+    assert not (tmp_path / "zoo").exists()
