@@ -25,12 +25,15 @@ import pydantic
 import pytest
 from PIL import Image
 
+from pentimento import api
 from pentimento.app import cli
 from pentimento.data.augment import Augment
 from pentimento.data.shapes import draw_noise, factors_from_noise, render
-from pentimento.models import MODELS
+from pentimento.evaluate.measure import METRICS, WITHOUT_DATA
+from pentimento.features import open_network
+from pentimento.models import MODELS, zoo_names
 from pentimento.models import config_schema as schema_of
-from pentimento.training.recipe import DataOptions, PlayerOptions, Recipe, TrainingOptions
+from pentimento.training.recipe import DataOptions, EvaluateOptions, PlayerOptions, Recipe, TrainingOptions
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -38,7 +41,7 @@ GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md
 PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-VERBS = ("train", "generate", "models", "inspect")
+VERBS = ("train", "generate", "evaluate", "models", "inspect")
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,8 @@ def table_below(page, heading):
     text = page.read_text(encoding="utf-8")
     part = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.M | re.S)
     assert part, f"{page_id(page)}: no heading {heading!r}"
-    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \|.*$", part[1], re.M)
-    whole = re.findall(r"^\| `[\w.]+` \| .*$", part[1], re.M)
+    rows = re.findall(r"^\| `(\w[\w.-]*)` \| (.*?) \|.*$", part[1], re.M)
+    whole = re.findall(r"^\| `\w[\w.-]*` \| .*$", part[1], re.M)
     return {key: (default, row) for (key, default), row in zip(rows, whole, strict=True)}
 
 
@@ -246,6 +249,7 @@ def check_table(page, heading, fields):
         ("`[augment]`", Augment),
         ("`[training]`", TrainingOptions),
         ("`[players.NAME]`", PlayerOptions),
+        ("`[evaluate]`", EvaluateOptions),
     ],
 )
 def test_recipe_tables_are_whole(heading, options):
@@ -257,6 +261,24 @@ def test_family_tables_are_whole(family):
     fields = {k: f for k, f in schema_of(family).model_fields.items() if k != "spec"}
     assert {*fields, "self", "spec"} == inspect.signature(MODELS[family].__init__).parameters.keys()
     check_table(DOCS / "families.md", f"Options of `{family}`", fields)
+
+
+def test_the_table_of_metrics_is_whole():
+    table = table_below(DOCS / "evaluation.md", "What can be measured")
+    assert list(table) == list(METRICS)
+    assert {name for name, (needs, _) in table.items() if "`--data`" not in needs} == WITHOUT_DATA
+    assert [name for name, (needs, _) in table.items() if "`--classifier`" in needs] == ["labels"]
+
+
+def test_the_table_of_feature_networks_tells_how_many_features():
+    table = table_below(DOCS / "evaluation.md", "Feature networks")
+    assert cli_default("evaluate", "features") in table
+    for name in table.keys() & set(zoo_names()):
+        assert table[name][0] == str(open_network(name).dim), name
+
+
+def cli_default(verb, option):
+    return inspect.signature(getattr(api, verb)).parameters[option].default
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=page_id)

@@ -351,9 +351,8 @@ def test_a_model_of_research_data_says_so_once(pentimento, models, tmp_path):
     shutil.copytree(models / "digits-gan", "mine")
     card = Path("mine/model/README.md")
     lines = card.read_text().splitlines()
-    changed = [
-        "| licence of the training data | research use (photographs) |" if "| licence of" in line else l for l in lines
-    ]
+    restricted = "| licence of the training data | research use (photographs) |"
+    changed = [restricted if "| licence of" in line else line for line in lines]
     card.write_text("\n".join(changed))
     code, _, err = pentimento("generate", "mine", "--count", 1, "--out", "one.png")
     assert code == 0

@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import re
 
-from pentimento.app.demo import make_demo
+from pentimento.app.demo import SHOWN, make_demo
 
 
 def test_the_page_stands_alone_and_shows_everything(tmp_path):
-    page = make_demo(tmp_path / "demo", kimg={"gan": 1.0, "vae": 1.0})
+    folder = tmp_path / "demo"
+    page = make_demo(folder, kimg={"gan": 1.0, "vae": 1.0, "cnn": 0.5, "classifier": 2.0}, count=200)
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 5  # samples and a walk of each, reconstructions of the VAE
-    assert text.count("<polyline") == 4
+    assert text.count("data:image/png;base64,") == 7  # two of each model, and the VAE's reconstructions
+    assert text.count("<polyline") == 6
     assert "nan" not in re.sub(r"base64,[^']*", "", text).lower()
-    assert not re.findall(r"(?:src|href)='(?!data:)", text)
-    assert "generator/loss" in text
-    assert "validation/loss" in text
-    again = make_demo(tmp_path / "demo", kimg={"gan": 0.5, "vae": 0.5})  # a second call replaces the first
+    assert re.findall(r"(?:src|href)='(?!data:)([^']*)", text) == ["evaluation.html"]
+    assert "{{" not in text
+    assert {"generator/loss", "validation/loss", "cnn/loss"} <= set(re.findall(r"[\w]+/loss", text))
+    table = text[text.index("<table class=measured>") :]
+    assert all(f"<th>{name}" in table for name in ("gan", "vae", "cnn", *SHOWN))
+    assert table.count("<td>") == 3 * len(SHOWN)
+    evaluation = (folder / "evaluation.html").read_text()
+    assert "label agreement" in evaluation
+    assert "://" not in evaluation.replace("http://www.w3.org", "")
+
+    tiny = {"gan": 0.1, "vae": 0.1, "cnn": 0.1, "classifier": 0.1}
+    again = make_demo(folder, kimg=tiny, count=150)  # a second call replaces the first
     assert again == page
+    assert "150 samples of each model" in again.read_text()
