@@ -157,7 +157,7 @@ def contests(count: int, dim: int) -> dict[str, list[Callable[[], Any]]]:
     from pentimento.evaluate.distances import frechet, inception_score, kernel_distance, kernel_distance_subsets
     from pentimento.evaluate.neighbours import neighbours
 
-    x, y, logits = features(count, dim, 1, 0.0), features(count, dim, 2, 0.1), normal(3, count, CLASSES) * 2
+    x, y, logits = features(count, dim, 1, 0.0), features(count, dim, 2, 0.02), normal(3, count, CLASSES) * 2
     subsets, splits = peer_subsets(count), peer_splits(count)
     return {
         "Frechet distance, value alone": [lambda: frechet_value(x, y), lambda: peer_frechet(x, y)],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from pentimento.models import CARD, WEIGHTS, ZOO, find, load, save
+from pentimento.models import CARD, ZOO, find, load, save
 
 LIMIT_MB = 4.0
 
@@ -39,11 +39,11 @@ def publish(run: str, name: str, figures: list[str], limits: list[str]) -> Path:
     for title, lines in (("Figures", figures), ("Limits", limits)):
         if lines:
             card += f"\n\n## {title}\n" + "\n".join(f"- {line}" for line in lines)
+    size_mb = sum(v.nbytes for v in state.values()) / 1e6
+    if size_mb > LIMIT_MB:
+        sys.exit(f"{run}: {size_mb:.1f} MB, and {LIMIT_MB:g} MB are allowed")
     folder = ZOO / name
     save(model, folder, card + "\n", state)
-    size_mb = (folder / WEIGHTS).stat().st_size / 1e6
-    if size_mb > LIMIT_MB:
-        sys.exit(f"{folder}: {size_mb:.1f} MB, and {LIMIT_MB:g} MB are allowed")
     print(f"{folder}: {size_mb:.2f} MB")
     return folder
 

@@ -3,8 +3,8 @@
 >>> import pentimento
 >>> model = pentimento.load("runs/digits-gan-digits")  # doctest: +SKIP
 
-`load` gives a trained model; `train`, `generate` and `inspect` are the verbs of `pentimento.api`, under which there
-is also `pentimento.api.models`.
+`load` gives a trained model; `train`, `generate` and `inspect` are verbs of `pentimento.api`, under which there are
+also `pentimento.api.evaluate` and `pentimento.api.models`: these two names are packages here.
 """
 
 from __future__ import annotations

@@ -209,11 +209,13 @@ class Model(nn.Module):
     """Base of all families. A constructor's keywords *are* the config: stored as given and never reinterpreted.
 
     A family declares `family`, `players()` and `loss()`. It may set `monitor` to the name of the logged figure that
-    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused.
+    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused. It names
+    in `borrows` the frozen networks that its loss cannot do without, see `attach`.
     """
 
     family: ClassVar[str]
     monitor: ClassVar[str | None] = None
+    borrows: ClassVar[tuple[str, ...]] = ()
     config: dict[str, Any]
     origin: Origin | None
 

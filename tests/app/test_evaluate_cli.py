@@ -177,8 +177,13 @@ BAD = {
     "no data": (["GAN", "--metrics", "frechet"], "frechet: needs real pictures to hold samples against; give --data"),
     "metric": (["GAN", "--data", "digits", "--metrics", "frechett"], "unknown 'frechett'; did you mean 'frechet'?"),
     "two samples": (["GAN", "--data", "digits", "--count", "2"], "at least"),
-    "channels": (["GAN", "--data", "colour"], "the pictures of colour are in colour and those of the model gray"),
+    "channels": (["GAN", "--data", "colour"], "the pictures of colour are in colour and those to be measured gray"),
     "size": (["GAN", "--data", "small"], "100% of the pictures of small are smaller than the 8x8"),
+    "channels of a folder": (["small", "--data", "colour"], "those to be measured gray"),
+    "size of a folder": (["gray", "--data", "small"], "are smaller than the 8x8"),
+    "no labels": (["CNN", "--data", "gray", "--metrics", "likelihood"], "20 held-out pictures or more are needed"),
+    "one sample scored": (["GAN", "--data", "digits", "--scored", "1"], "--scored: 20 or more expected, got 1"),
+    "reports and models": (["GAN", "x.json"], "reports (.json) compare with reports only"),
     "features": (["GAN", "--data", "digits", "--features", "other.safetensors"], "other.safetensors"),
     "judge": (["GAN", "--data", "digits", "--metrics", "labels"], "give --classifier MODEL"),
     "likelihood": (["GAN", "--data", "digits", "--metrics", "likelihood"], "cannot tell how likely a picture is"),
@@ -198,8 +203,10 @@ def test_bad_input(name, pentimento, models, tmp_path):
     for i in range(3):
         noise(tmp_path / "colour" / f"{i}.png", channels=(3,), seed=i)
         noise(tmp_path / "small" / f"{i}.png", 4, 4, seed=i)
+        noise(tmp_path / "gray" / f"{i}.png", seed=i)
     save_file({"layer.weight": np.zeros((3, 3), np.float32)}, tmp_path / "other.safetensors")
-    arguments = [str(models / "digits-gan") if a == "GAN" else a for a in arguments]
+    named = {"GAN": str(models / "digits-gan"), "CNN": str(models / "digits-cnn")}
+    arguments = [named.get(a, a) for a in arguments]
     if "--features" not in arguments and arguments:
         arguments += ["--features", str(models / "digits-classifier")]
     code, out, err = pentimento("evaluate", *arguments, "--json")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
-from pentimento.errors import ModelError
+from pentimento.errors import ModelError, RecipeError
 from pentimento.features import open_network
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build, save
 from pentimento.models.perceptual import LAYERS, Perceptual
 from pentimento.runtime import Draws
+from pentimento.training.recipe import parse_recipe
+from pentimento.training.session import start
 
 SPEC = DataSpec(channels=3, height_px=32, width_px=48)
 WIDTHS = (4, 6, 8, 8, 8)
@@ -83,10 +87,22 @@ def test_it_serves_as_a_feature_network(tmp_path):
 
 def test_what_cannot_be():
     student, batch = make_student(), make_batch()
-    with pytest.raises(ModelError, match=r"it learns from a teacher; name one: --set networks.teacher=FILE"):
-        student.loss("perceptual", batch, Draws(0, range(2)))
     student.attach("teacher", Teacher(make_student(widths=(4, 6, 8, 8, 16))))
     with pytest.raises(ModelError, match=r"widths: relu5_1 of the teacher is \(16, 2, 3\) .* student's \(8, 2, 3\)"):
         student.loss("perceptual", batch, Draws(0, range(2)))
     with pytest.raises(ModelError, match="looks at colour pictures; set data.channels to 3"):
         Perceptual(spec=DataSpec(channels=1, height_px=32, width_px=32))
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        ({}, "networks.teacher: a 'perceptual' learns with one; name it: --set networks.teacher=FILE"),
+        ({"teacher": "x.pth", "techer": "y.pth"}, "asks for none of that name; did you mean 'teacher'?"),
+    ],
+)
+def test_its_training_is_refused_before_anything_is_written(networks, said, tmp_path):
+    recipe = parse_recipe({"family": "perceptual", "training": {"total_kimg": 1}, "networks": networks})
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        start(recipe, "shapes:20", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

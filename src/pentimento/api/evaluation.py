@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from pentimento.data.dataset import PackedDataset
     from pentimento.evaluate.pictures import Pictures, Reference, Subject
     from pentimento.evaluate.report import Evaluation
-    from pentimento.model import Model
+    from pentimento.model import DataSpec
+    from pentimento.training.recipe import DataOptions
 
 __all__ = ["EvaluateResult", "evaluate"]
 
 MOST = 10_000  # pictures of a model, and real ones they are held against, where nobody asked for more
 BLIND_PAIRS = 50
+SHOWN, SHOWN_PX = 64, 256  # pictures on a sheet, and their longest side
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ def evaluate(
     Args:
         subjects: Models (run folder, model folder, zoo name, hub id), folders of pictures, or reports (.json).
         data: The real pictures, as for train.
-        split: Of data that comes in splits, the one to hold samples against; a test split, where there is one, is
-            also what memorization and likelihood take as held out.
-        metrics: Which; repeatable. Left out: all that apply and take no training.
+        split: Of data that comes in splits, the one to hold samples against. Whatever it is, memorization and
+            likelihood take as held out the test split, where there is one, else the share that training holds out.
+        metrics: Which; repeatable. Left out: all that apply but accuracy-score, birthday, fidelity and
+            inception-score.
         features: The network that distances are taken in: features-cifar, perceptual, inception, a model, a file.
         classifier: A judge of what samples show, for --metrics labels: a classifier's run or model folder, or ONNX.
         count: Samples a model; left out: as many as there are real pictures, at most 10,000. They are held against at
@@ -84,7 +87,7 @@ def evaluate(
         scored: Real pictures of each part that a likelihood is taken of.
         importance_samples: For a bound of a likelihood.
         seed: Of all randomness.
-        blind: Write a page that asks people which of two models' pictures look more real; it does not name them.
+        blind: Write a page that asks people which of two models' pictures look more real, without naming them.
         votes: Count these files that the page of --blind recorded; repeatable.
         key: The key of the page, where it does not lie beside the votes.
         out: Write the report there, as .json and .html; the page's name with --blind.
@@ -97,12 +100,21 @@ def evaluate(
         raise InputError("evaluate: name a model or a folder of pictures to measure, or give --votes")
     if seed < 0:
         raise InputError(f"--seed: 0 or more expected, got {seed}")
-    if count is not None and count < 1:
-        raise InputError(f"--count: 1 or more expected, got {count}")
+    for option, value, least in (
+        ("count", count, 1),
+        ("scored", scored, 20),
+        ("importance-samples", importance_samples, 1),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"--{option}: {least} or more expected, got {value}")
     if blind:
-        return _ask_people(subjects, count or BLIND_PAIRS, seed, Path(out or "blind.html"), device, overwrite)
+        page = Path(out or "blind.html")
+        return _ask_people(subjects, count or BLIND_PAIRS, seed, page, device, overwrite, progress)
     files = _report_files(out, overwrite)
-    if all(Path(subject).suffix == ".json" for subject in subjects):
+    reports = [Path(subject).suffix == ".json" for subject in subjects]
+    if any(reports) and not all(reports):
+        raise InputError("evaluate: reports (.json) compare with reports only; name models or reports, not both")
+    if all(reports):
         evaluation, sheet = _read_reports(subjects), None
     else:
         from pentimento.evaluate.measure import check_metrics
@@ -133,12 +145,10 @@ class _Bench:
         from pentimento.runtime import choose_device
 
         self.device, self.seed, self.count, self.progress = choose_device(device), seed, count, progress
-        self.dataset: PackedDataset | None = None
-        self.test: PackedDataset | None = None
         # Pairs are compared as they are; features are taken of small pictures.
         self.packing: dict[str, Any] = {"max_side_px": 2**16, "bits": 16} if "fidelity" in metrics else {}
-        if data is not None:
-            self.dataset, self.test = _open_data(data, split, self.packing, progress)
+        self.data = None if data is None else _open_data(data, split, self.packing, progress)
+        self.needs_samples, self.in_pairs = set(metrics) != {"cost"}, set(metrics) == {"fidelity"}
         self.network = open_network(features, self.device, progress)
         self.judge = None if classifier is None else open_network(classifier, self.device, progress)
         self.references: dict[Any, Reference] = {}
@@ -147,7 +157,6 @@ class _Bench:
         self, names: Sequence[str], metrics: Sequence[str], scored: int, importance_samples: int
     ) -> tuple[Evaluation, Tensor | None]:
         """All subjects, compared; and a sheet of real pictures."""
-        from pentimento import images
         from pentimento.evaluate import report
         from pentimento.evaluate.call import Settings
         from pentimento.evaluate.measure import measure
@@ -159,52 +168,53 @@ class _Bench:
         for name in names:
             subject, reference = self._open(name)
             measured = measure(subject, reference, settings, metrics)
-            sheets = dict(measured.sheets)
-            if subject.dataset is None or subject.dataset.common_size is not None:
-                sheets = {"samples": images.grid(subject.pictures.first(64).floats()), **sheets}
-            count = len(subject.pictures if subject.dataset is None else subject.dataset)
-            found.append(report.Evaluated(subject.name, subject.kind, subject.digest, count, measured.metrics, sheets))
+            sheets = {**_preview(subject), **measured.sheets}
+            found.append(
+                report.Evaluated(subject.name, subject.kind, subject.digest, subject.count, measured.metrics, sheets)
+            )
         if reference is None:
             return report.conclude(found, None, self.seed), None
         real = reference.dataset
-        against = report.Against(real.name, real.content_hash, min(len(real), max(MOST, self.count or 0)))
-        sized = real.common_size is not None or subject.model is not None
-        sheet = images.grid(reference.pictures.first(64).floats()) if sized else None
+        against = report.Against(real.name, real.content_hash, reference.count)
+        sheet = _sheet(reference.pictures) if "pictures" in reference.__dict__ else None
         return report.conclude(found, against, self.seed), sheet
 
     def _open(self, name: str) -> tuple[Subject, Reference | None]:
         from pentimento.evaluate.pictures import open_folder, open_model
         from pentimento.model import Samples, require
         from pentimento.models import MODELS, load
-
-        if _is_pictures(name):
-            dataset, _ = _open_data(name, "train", self.packing, self.progress)
-            return open_folder(dataset, self.count), self._reference(None)
-        model = load(name, self.device)
-        require(model, Samples, "evaluate", MODELS)
-        say_licence(model.origin, self.progress)
-        reference = self._reference(model)
-        count = self.count or min(MOST, len(reference.dataset) if reference else MOST)
-        return open_model(model, reference, count, self.seed, self.progress), reference
-
-    def _reference(self, model: Model | None) -> Reference | None:
-        """The real pictures at the size of `model`, read once for each size."""
-        from pentimento.evaluate.pictures import Reference
         from pentimento.training.recipe import DataOptions
 
-        if self.dataset is None:
+        if _is_pictures(name):
+            dataset = _open_data(name, "train", self.packing, self.progress).chosen
+            spec = None if self.in_pairs or dataset.common_size is None else dataset.spec()
+            return open_folder(dataset, self.count), self._reference(spec, DataOptions())
+        model = load(name, self.device)
+        if self.needs_samples:
+            require(model, Samples, "evaluate", MODELS)
+        say_licence(model.origin, self.progress)
+        reference = self._reference(model.spec, _data_options(name))
+        count = self.count or min(MOST, reference.count if reference else MOST)
+        return open_model(model, reference, count, self.seed, self.progress), reference
+
+    def _reference(self, spec: DataSpec | None, options: DataOptions) -> Reference | None:
+        """The real pictures as a model of `spec` trained on them saw them; read once for each size and way."""
+        from pentimento.evaluate.pictures import Reference
+
+        if self.data is None:
             return None
-        spec = None if model is None else model.spec
-        shape = None if spec is None else spec.image_shape
-        if shape not in self.references:
-            self.references[shape] = Reference(
-                self.dataset, self.test, spec, DataOptions().validation, max(MOST, self.count or 0)
-            )
-        return self.references[shape]
+        way = (spec and spec.image_shape, options.fit, options.validation)
+        if way not in self.references:
+            most = max(MOST, self.count or 0)
+            chosen, train, test = self.data
+            self.references[way] = Reference(chosen, train, test, spec, options.validation, options.fit, most)
+        return self.references[way]
 
     def _train_classifier(self, samples: Pictures, real: Pictures) -> Tensor:
         """Which of `real` a classifier gets right that saw `samples` alone, (N,) bool."""
         import tempfile
+
+        import torch
 
         from pentimento import images
         from pentimento.models import load
@@ -212,9 +222,10 @@ class _Bench:
         from pentimento.training import session
 
         assert samples.condition.labels is not None and real.condition.labels is not None
+        names = [samples.spec.classes[label] for label in samples.condition.labels.tolist()]
         with tempfile.TemporaryDirectory() as folder:
-            for i, (picture, label) in enumerate(zip(samples.floats(), samples.condition.labels.tolist(), strict=True)):
-                path = Path(folder, "samples", f"{label:04d}", f"{i:06d}.png")
+            for i, (picture, name) in enumerate(zip(samples.floats(), names, strict=True)):
+                path = Path(folder, "samples", name, f"{i:06d}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 images.write(path, picture)
             seen_kimg = max(20.0, min(600.0, len(samples) * 0.04))  # 40 times each, as far as that is bearable
@@ -226,32 +237,69 @@ class _Bench:
             session.start(chosen, str(Path(folder, "samples")), run, progress=self.progress)
             judge: Any = load(run, self.device)
             seen = real.mapped(lambda x: judge.predict(x.to(judge.device))["probabilities"].argmax(1))
-            classes = [int(name) for name in judge.spec.classes]
-            return seen == _as_index(classes, real.condition.labels)
+        truth = [real.spec.classes[label] for label in real.condition.labels.tolist()]
+        return torch.tensor([judge.spec.classes[k] == name for k, name in zip(seen.tolist(), truth, strict=True)])
 
 
-def _as_index(classes: list[int], labels: Tensor) -> Tensor:
-    """Labels as indices into the sorted `classes`; -1 for those not among them."""
-    import torch
+class _Data(NamedTuple):
+    """The split to hold samples against, that of training, and one that no training saw, where there is one."""
 
-    known = {label: i for i, label in enumerate(classes)}
-    return torch.tensor([known.get(label, -1) for label in labels.tolist()])
+    chosen: PackedDataset
+    train: PackedDataset
+    test: PackedDataset | None
 
 
-def _open_data(
-    where: str, split: str, packing: dict[str, Any], progress: ProgressCallback
-) -> tuple[PackedDataset, PackedDataset | None]:
-    """A split of the pictures at `where`, packed, and its test split, where it has another."""
+def _open_data(where: str, split: str, packing: dict[str, Any], progress: ProgressCallback) -> _Data:
     from pentimento.data.packed import pack
     from pentimento.data.sources import open_source
     from pentimento.errors import DataError
 
-    dataset = pack(open_source(str(where), split), progress=progress, **packing)
-    try:
-        test = pack(open_source(str(where), "test"), progress=progress, **packing)
-    except DataError:
-        return dataset, None
-    return dataset, None if test.content_hash == dataset.content_hash else test
+    def split_of(name: str) -> PackedDataset | None:
+        try:
+            source = open_source(where, name)
+        except DataError:
+            return None
+        return pack(source, progress=progress, **packing)
+
+    chosen = pack(open_source(where, split), progress=progress, **packing)
+    train = chosen if split == "train" else split_of("train") or chosen
+    test = chosen if split == "test" else split_of("test")
+    if test is not None and test.content_hash == train.content_hash:  # an idx file is its own split
+        test = None
+    return _Data(chosen, train, test)
+
+
+def _data_options(name: str) -> DataOptions:
+    """How a model's pictures were read when it was trained, where its run or a recipe of its name tells."""
+    from pentimento.training.recipe import DataOptions, find_recipe, load_recipe, recipe_names
+
+    for path in (Path(name, "recipe.toml"), Path(name).parent / "recipe.toml"):
+        if path.is_file():
+            return load_recipe(path).data
+    return load_recipe(find_recipe(name)).data if name in recipe_names() else DataOptions()
+
+
+def _preview(subject: Subject) -> dict[str, Tensor]:
+    """A sheet of a few pictures, where the subject has such of one size."""
+    from pentimento.model import Samples
+
+    makes_none = subject.model is not None and not isinstance(subject.model, Samples)
+    if makes_none or (subject.dataset is not None and subject.dataset.common_size is None):
+        return {}
+    return {"samples": _sheet(subject.shown(SHOWN))}
+
+
+def _sheet(pictures: Pictures) -> Tensor:
+    """A contact sheet; large pictures are made smaller."""
+    from torch.nn import functional
+
+    from pentimento import images
+
+    some = pictures.some(SHOWN).floats()
+    longest = max(some.shape[2:])
+    if longest > SHOWN_PX:
+        some = functional.interpolate(some, scale_factor=SHOWN_PX / longest, mode="bilinear", antialias=True)
+    return images.grid(some.clamp(0, 1))
 
 
 def _is_pictures(name: str) -> bool:
@@ -297,7 +345,15 @@ def _report(evaluation: Evaluation, sheet: Tensor | None, files: list[Path]) -> 
 
 
 # -------------------------------------------------------------------------------------------------- people
-def _ask_people(names: Sequence[str], count: int, seed: int, out: Path, device: str, overwrite: bool) -> EvaluateResult:
+def _ask_people(
+    names: Sequence[str],
+    count: int,
+    seed: int,
+    out: Path,
+    device: str,
+    overwrite: bool,
+    progress: ProgressCallback,
+) -> EvaluateResult:
     from pentimento.evaluate.blind import write_study
     from pentimento.evaluate.pictures import draw_samples
     from pentimento.model import Samples, require
@@ -309,9 +365,10 @@ def _ask_people(names: Sequence[str], count: int, seed: int, out: Path, device: 
     models = [load(name, choose_device(device)) for name in names]
     for model in models:
         require(model, Samples, "evaluate --blind", MODELS)
+        say_licence(model.origin, progress)
     if models[0].spec.image_shape != models[1].spec.image_shape:
         raise EvaluationError("--blind: the models make pictures of different sizes, which would tell them apart")
-    first, second = (list(draw_samples(model, None, count, seed).floats()) for model in models)
+    first, second = (list(draw_samples(model, None, count, seed, progress).floats()) for model in models)
     about = {name: model.origin.weights_sha256 for name, model in zip(names, models, strict=True) if model.origin}
     study = write_study(first, second, (names[0], names[1]), out, seed=seed, about=about, overwrite=overwrite)
     return EvaluateResult(files=[study.page, study.key])

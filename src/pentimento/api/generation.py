@@ -66,7 +66,7 @@ def generate(
         truncation: Draw latents within so many standard deviations: tamer pictures, less variety.
         interpolate: Walk from one latent to another in so many pictures, a row for each pair.
         image: A picture of which a part is drawn anew, by a model that draws pixel by pixel (cnn).
-        mask: Of that picture, white where it is drawn anew, given what precedes in the model's order of pixels.
+        mask: Of that picture, white (or transparent) where it is drawn anew, given what precedes in the model's order.
         device: auto, cpu, cuda, cuda:N or mps.
         overwrite: Replace what stands at OUT.
     """
@@ -95,9 +95,8 @@ def generate(
         "attributes": asked,
         "truncation": truncation,
         "interpolate": interpolate,
-        "image": None if given is None else given[0].name,
     }
-    record = _recorder("generate", loaded, seed, options)
+    record = _recorder("generate", loaded, seed, options, given)
     if is_sheet:
         if interpolate is not None:
             sheet = task.interpolate(loaded, condition, count, interpolate, seed, truncation)
@@ -149,11 +148,14 @@ def _attribute_options(given: Sequence[str]) -> dict[str, float | str]:
     return asked
 
 
-def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any]) -> Any:
+def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any], given: tuple[Path, Path] | None) -> Any:
     """A function from a sample's index (None for a sheet) to its provenance record."""
+    import hashlib
+
     from pentimento.provenance import Provenance
 
     told = {k: v for k, v in options.items() if v not in (None, {}, ())}
+    inputs = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in given or ()}
 
     def record(index: int | None) -> Provenance:
         return Provenance(
@@ -163,7 +165,8 @@ def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any]) -> Any:
             seed=seed,
             options=told if index is None else {**told, "index": index},
             package_version=__version__,
-            source_type="trainedAlgorithmicMedia",
+            source_type="compositeWithTrainedAlgorithmicMedia" if inputs else "trainedAlgorithmicMedia",
+            inputs=inputs,
         )
 
     return record

@@ -34,15 +34,13 @@ def models(name: str | None = None) -> ModelsResult:
         families = {key: (cls.__doc__ or "").splitlines()[0] for key, cls in MODELS.items()}
         recipes = {key: _recipe_title(key) for key in recipe_names()}
         return ModelsResult(families, recipes, {key: _about_shipped(find(key)) for key in zoo_names()})
-    if name in MODELS:
-        return ModelsResult(details=_family_details(name))
-    recipe = {}
+    told = _family_details(name) if name in MODELS else {}
     if name in recipe_names():
         from pentimento.training.recipe import find_recipe
 
-        recipe = {"recipe": name, "text": find_recipe(name).read_text()}
-        if name not in zoo_names():
-            return ModelsResult(details=recipe)
+        told |= {"recipe": name, "text": find_recipe(name).read_text()}
+    if told and name not in zoo_names():
+        return ModelsResult(details=told)
     try:
         folder = find(name)
     except NotFoundError as error:
@@ -51,7 +49,7 @@ def models(name: str | None = None) -> ModelsResult:
             f"{name}: no family, recipe, zoo model or folder of that name; {suggest(name, known)}"
         ) from error
     card = folder / CARD
-    details = {**recipe, "model": str(folder), "config": (folder / CONFIG).read_text()}
+    details = {**told, "model": str(folder), "config": (folder / CONFIG).read_text()}
     return ModelsResult(details={**details, "card": card.read_text() if card.is_file() else ""})
 
 

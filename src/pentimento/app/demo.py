@@ -194,7 +194,8 @@ img { image-rendering: pixelated; width: 19rem } figure { margin: 0; max-width: 
 figcaption, th p { font-size: .85rem; color: #555; margin: 0; font-weight: normal }
 .row { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; margin-bottom: 1.5rem }
 td { padding: .1rem 1rem .1rem 0; font-variant-numeric: tabular-nums }
-th { text-align: left; padding: .4rem 1rem .4rem 0 } .measured td, .measured th { vertical-align: top }
+th { text-align: left; padding: .4rem 1rem .4rem 0 } .measured { border-collapse: collapse }
+.measured td, .measured th { vertical-align: top; padding-top: .4rem } .measured tr + tr { border-top: 1px solid #ddd }
 pre { background: #f4f1ea; padding: 1rem; overflow-x: auto }
 svg rect { fill: #faf8f4 } svg polyline { fill: none; stroke-width: 1.5 } svg text { font-size: 12px }
 </style>
@@ -214,7 +215,7 @@ pentimento train gan --data my-pictures --set 'data.size_px=[64,64]'     # subfo
 pentimento train runs/gan-my-pictures --resume                         # go on after Ctrl-C
 pentimento generate runs/gan-my-pictures --count 64 --out sheet.png    # a contact sheet
 pentimento generate runs/gan-my-pictures --count 500 --out new/        # single pictures
-pentimento evaluate runs/gan-my-pictures --data my-pictures            # how near, how varied, what is copied
+pentimento evaluate runs/gan-my-pictures --data my-pictures            # numbers, with their intervals
 pentimento inspect sheet.png                                           # every picture says what made it
 tensorboard --logdir runs                                              # curves and samples while it learns
 </pre>

@@ -19,7 +19,8 @@ __all__ = ["StackedSource"]
 class StackedSource:
     """As many triples as the source has pictures, each picture of which is red once, green once and blue once.
 
-    The label is the three labels in a row. All pictures are kept in memory.
+    The label is the three labels in a row, with hyphens between them where one is longer than a character. All
+    pictures are kept in memory.
 
     Args:
         source: of gray pictures of one size, given as pixels: digits, or MNIST's files.
@@ -41,11 +42,11 @@ class StackedSource:
             DataError: a picture in colour, of another size than the others, or given as a file.
         """
         pictures, labels = self._read()
-        count = len(pictures)
+        count, between = len(pictures), "" if all(len(label) == 1 for label in labels or ()) else "-"
         stream = np.random.Generator(np.random.Philox(key=0))
         triples = np.stack([stream.permutation(count) for _ in range(3)], 1)  # (N, 3)
         for i, triple in enumerate(triples.tolist()):
-            label = None if labels is None else "".join(labels[k] for k in triple)
+            label = None if labels is None else between.join(labels[k] for k in triple)
             yield Item(f"{i:06d}", np.stack([pictures[k] for k in triple], 2), label)
 
     def _read(self) -> tuple[list[npt.NDArray[np.uint8]], list[str] | None]:

@@ -58,6 +58,6 @@ class CollapseAlarm:
         if best > LEAST_RECALL and recall < COLLAPSED * best:
             warning = (
                 f"the model is collapsing: recall fell from {best:.2f} to {recall:.2f}, so its samples show ever less "
-                "of what the data shows; stop, and go on from an earlier model with a lower lr or a stronger penalty"
+                "of what the data shows; stop it, and begin again with a lower lr or a stronger penalty"
             )
         return {**{f"evaluate/{name}": value for name, value in named.items()}, BEST: best}, warning

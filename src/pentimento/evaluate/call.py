@@ -88,9 +88,11 @@ class Call:
     ) -> Metric:
         """A number with its protocol."""
         network, real = seen_through, against
+        # Data are held against models of several sizes, and are other pictures at each.
+        size = {"size": "x".join(map(str, against.images.shape[:1:-1]))} if isinstance(against, Pictures) else {}
         protocol = Protocol(
             metric=name,
-            sample_count=len(self.subject.pictures) if count is None else count,
+            sample_count=self.subject.count if count is None else count,
             seed=self.settings.seed,
             reference=real.name if real else "",
             reference_hash=real.content_hash if real else "",
@@ -98,7 +100,7 @@ class Call:
             extractor=network.name if network else "",
             extractor_hash=network.sha256 if network else "",
             resizer=network.resizer if network else "",
-            options=options or {},
+            options={**(options or {}), **size},
         )
         return Metric(name, estimate, protocol, unit, better, note)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pentimento.evaluate.pictures import Pictures
+from pentimento.evaluate.pictures import Pictures, condition_for
 from pentimento.model import Batch, Model, Scores
 from pentimento.runtime import Draws, Progress, ProgressCallback, no_progress
 
@@ -36,7 +36,7 @@ def log_likelihoods(
 
     Args:
         model: one that `Scores`.
-        pictures: with their labels and attributes.
+        pictures: with the labels and attributes that the model is told, see `condition_for`.
         importance_samples: see `Scores`.
         seed: of the draws.
         shares: (K,), p(y): adds figures of log p(x), at K times the cost. The importance-weighted bound of each
@@ -45,9 +45,10 @@ def log_likelihoods(
     """
     assert isinstance(model, Scores)
     found: dict[str, list[Tensor]] = {}
+    told = condition_for(model, pictures)
     for begin in range(0, len(pictures), CHUNK):
         rows = slice(begin, min(begin + CHUNK, len(pictures)))
-        condition = pictures.condition[rows]
+        condition = told[rows]
         batch = Batch(pictures.floats(rows), condition.labels, condition.attributes).to(model.device)
         draws = Draws(seed, range(rows.start, rows.stop), device=model.device)
         for name, values in model.score(batch, draws, importance_samples).items():

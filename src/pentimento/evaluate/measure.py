@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +21,11 @@ from pentimento.evaluate.copying import generalization_gap, memorization, pixel_
 from pentimento.evaluate.cost import model_cost
 from pentimento.evaluate.coverage import birthday, label_histogram, modes
 from pentimento.evaluate.distances import frechet, inception_score, kernel_distance
-from pentimento.evaluate.intervals import Estimate, mean_estimate
+from pentimento.evaluate.intervals import GROUPS, Estimate, mean_estimate
 from pentimento.evaluate.likelihood import MARGINAL, log_likelihoods
 from pentimento.evaluate.neighbours import neighbours
 from pentimento.evaluate.pairs import diversity, fidelity
-from pentimento.evaluate.pictures import Pictures, Reference, Subject
+from pentimento.evaluate.pictures import Pictures, Reference, Subject, condition_for
 from pentimento.evaluate.records import Option
 from pentimento.model import Predicts, Samples, Scores
 
@@ -71,7 +72,7 @@ def _diversity(call: Call) -> Found:
     if call.reference is not None:
         sets["diversity of real pictures"] = call.reference.pictures
     for name, pictures in sets.items():
-        some = pictures.first(4000)
+        some = pictures.some(4000)
         found = diversity(some.floats(), None, len(some) // 2, call.settings.seed)
         note = "mean MS-SSIM of pairs: 1 where all are alike"
         metrics.append(call.metric(name, found, count=len(some), note=note))
@@ -90,9 +91,14 @@ def _labels(call: Call) -> Found:
         return probabilities.argmax(1)
 
     labels, metrics = seen(pictures), []
-    model = call.subject.model
-    if model is not None and model.config.get("conditional") and pictures.condition.labels is not None:
-        agree = mean_estimate((labels == pictures.condition.labels).double(), seed)
+    model, asked = call.subject.model, pictures.condition.labels
+    if model is not None and model.config.get("conditional") and asked is not None:
+        names = judge.classes or pictures.spec.classes  # a judge without names has them in the model's order
+        unknown = [name for name in pictures.spec.classes if name not in names]
+        if unknown:
+            raise EvaluationError(f"--classifier: {judge.name} does not know the class {unknown[0]!r} of the samples")
+        place = torch.tensor([names.index(name) for name in pictures.spec.classes])
+        agree = mean_estimate((labels == place[asked]).double(), seed)
         metrics.append(call.metric("label agreement", agree, "higher", seen_through=judge))
     real = call.real.pictures
     probabilities = real.features(judge).probabilities
@@ -127,8 +133,7 @@ def _birthday(call: Call) -> Found:
 
 def _memorization(call: Call) -> Found:
     real, pictures, seed = call.real, call.subject.pictures, call.settings.seed
-    if real.held_out_count < 2:
-        raise EvaluationError("memorization: needs held-out pictures; give data with a test split, or more of it")
+    _check_held_out(call)
     metrics, sheets = [], {}
     network = call.settings.network
     spaces = {"pixels": lambda p: pixel_features(p.floats()), "features": call.vectors}
@@ -151,40 +156,53 @@ def _likelihood(call: Call) -> Found:
     model, real, settings = call.subject.model, call.real, call.settings
     if not isinstance(model, Scores):
         raise EvaluationError(f"likelihood: {call.subject.name} cannot tell how likely a picture is; vae and cnn can")
+    _check_held_out(call)
     shares = None
-    labels = real.training.condition.labels
-    if model.config.get("conditional") and labels is not None:
+    if model.config.get("conditional"):
+        labels = condition_for(model, real.training).labels
+        assert labels is not None
         shares = torch.bincount(labels, minlength=len(model.spec.classes)).double()
         shares /= shares.sum()
-    if real.held_out_count < 2:
-        raise EvaluationError("likelihood: needs held-out pictures; give data with a test split, or more of it")
-    parts = {"held-out": real.held_out.first(settings.scored), "training": real.training.first(settings.scored)}
+    parts = {"held-out": real.held_out.some(settings.scored), "training": real.training.some(settings.scored)}
     scores = {
-        name: log_likelihoods(model, p, settings.importance_samples, settings.seed, shares, settings.progress)
-        for name, p in parts.items()
-    }
-    metrics, k = [], settings.importance_samples
-    held_out = parts["held-out"]
-    for name, values in scores["held-out"].items():
-        found = mean_estimate(values, settings.seed)
-        metrics.append(
-            call.metric(
-                name,
-                found,
-                "higher",
-                unit="nats",
-                against=held_out,
-                count=len(values),
-                options={"importance_samples": k},
-            )
+        name: log_likelihoods(
+            model,
+            part,
+            settings.importance_samples,
+            settings.seed,
+            shares if name == "held-out" else None,  # the gap takes what the model says given the label
+            settings.progress,
         )
-        if not name.endswith(MARGINAL):
-            gap = generalization_gap(scores["training"][name], values, settings.seed)
+        for name, part in parts.items()
+    }
+    metrics, held_out = [], parts["held-out"]
+    told = [*(["label"] if shares is not None else []), *model.config.get("attributes", ())]
+    for name, values in scores["held-out"].items():
+        marginal = name.endswith(MARGINAL)
+        options: dict[str, Option] = {
+            "pixels": str(getattr(model, "likelihood", "")),
+            "told": ", ".join(told[1:] if marginal else told) or "nothing",
+        }
+        if not name.startswith("log_likelihood"):
+            options["importance_samples"] = settings.importance_samples
+        row: dict[str, Any] = {"unit": "nats", "against": held_out, "count": len(values)}
+        metrics.append(call.metric(name, mean_estimate(values, settings.seed), "higher", options=options, **row))
+        if not marginal:
+            train = scores["training"][name]
+            gap = generalization_gap(train, values, settings.seed)
             note = "training less held-out pictures: above 0 where the training pictures are known better"
-            metrics.append(
-                call.metric(f"{name}, gap", gap, "lower", unit="nats", against=held_out, count=len(values), note=note)
-            )
+            options = {**options, "training_count": len(train)}
+            metrics.append(call.metric(f"{name}, gap", gap, "lower", note=note, options=options, **row))
     return Found(metrics)
+
+
+def _check_held_out(call: Call) -> None:
+    there = call.real.held_out_count
+    if there < GROUPS:
+        raise EvaluationError(
+            f"{call.name}: {GROUPS} held-out pictures or more are needed, and there are {there}; give data with a test "
+            "split, or more of it"
+        )
 
 
 def _fidelity(call: Call) -> Found:
@@ -240,6 +258,7 @@ def _cost(call: Call) -> Found:
         ("parameters", exactly(cost.parameters), "", "lower"),
         ("multiply-adds of a picture", exactly(cost.multiply_adds), "", "lower"),
         ("latency of one picture", in_ms(cost.latency_seconds), "ms", "lower"),
+        (f"latency of {cost.batch} pictures", in_ms(cost.batch_seconds), "ms", "lower"),
         (f"pictures per second, {cost.batch} at a time", cost.pictures_per_second, "1/s", "higher"),
     ]
     if cost.peak_memory_bytes is not None:
@@ -282,16 +301,19 @@ def check_metrics(names: Sequence[str], *, with_data: bool, with_classifier: boo
 
 def _usual(subject: Subject, reference: Reference | None, settings: Settings) -> list[str]:
     """What is measured where nothing was asked for: all that applies and takes no training."""
-    real, held_out = reference is not None, reference is not None and reference.held_out_count > 1
+    model, real = subject.model, reference is not None
+    held_out = reference is not None and reference.held_out_count >= GROUPS
+    told = model is not None and bool(model.config.get("conditional") or model.config.get("attributes"))
+    known = not told or (reference is not None and bool(reference.dataset.classes or reference.dataset.attributes))
     applies = {
         "frechet": real,
         "kid": real,
         "precision-recall": real,
         "labels": real and settings.classifier is not None,
         "memorization": held_out,
-        "likelihood": held_out and isinstance(subject.model, Scores),
+        "likelihood": held_out and known and isinstance(model, Scores),
         "diversity": True,
-        "cost": subject.model is not None,
+        "cost": model is not None,
     }
     return [name for name, does in applies.items() if does]
 

@@ -12,13 +12,24 @@ from torch import Tensor
 
 from pentimento.data.batches import Batches
 from pentimento.data.dataset import PackedDataset
-from pentimento.errors import EvaluationError
+from pentimento.data.fit import Fit
+from pentimento.errors import EvaluationError, suggest
 from pentimento.features import FeatureNetwork, Features
 from pentimento.model import Condition, DataSpec, Model
 from pentimento.runtime import Progress, ProgressCallback, derive_seed, no_progress
 from pentimento.sampling import default_condition, sample_chunks
 
-__all__ = ["Pictures", "Reference", "Subject", "draw_samples", "open_folder", "open_model", "read_pictures"]
+__all__ = [
+    "Pictures",
+    "Reference",
+    "Subject",
+    "condition_for",
+    "draw_samples",
+    "fitting_spec",
+    "open_folder",
+    "open_model",
+    "read_pictures",
+]
 
 CHUNK = 128  # pictures a feature network sees at a time
 SMALL = 0.1  # share of pictures that may be smaller than what they are held against
@@ -33,12 +44,14 @@ class Pictures:
         images: (N, C, H, W) uint8.
         condition: labels and attributes of each.
         content_hash: of the data they are from, or of the model's weights.
+        spec: what the condition speaks of: names of classes and attributes.
     """
 
     name: str
     images: Tensor
     condition: Condition
     content_hash: str
+    spec: DataSpec
     _features: dict[str, Features] = field(default_factory=dict, repr=False)
     _part_of: tuple[Pictures, Any] | None = field(default=None, repr=False)  # larger set, rows: whose features serve
 
@@ -74,17 +87,24 @@ class Pictures:
             self._features[network.sha256] = known
         return known
 
-    def first(self, count: int) -> Pictures:
-        """The first `count` of them."""
-        return self.taken(slice(count)) if count < len(self) else self
+    def some(self, count: int) -> Pictures:
+        """At most `count` of them, chosen at random: data lie class by class, so the first would be of one class."""
+        return self if count >= len(self) else self.taken(some_rows(len(self), count))
 
     def taken(self, rows: Any) -> Pictures:
         """Some of them; features that both need are computed once."""
-        return Pictures(self.name, self.images[rows], self.condition[rows], self.content_hash, _part_of=(self, rows))
+        condition = self.condition[rows]
+        return Pictures(self.name, self.images[rows], condition, self.content_hash, self.spec, _part_of=(self, rows))
 
 
 def _rows_of(features: Features, rows: Any) -> Features:
     return Features(features.vectors[rows], None if features.probabilities is None else features.probabilities[rows])
+
+
+def some_rows(total: int, count: int) -> Tensor:
+    """`count` of ``range(total)`` at random, in order; the same every time."""
+    generator = torch.Generator().manual_seed(derive_seed(0, "some"))
+    return torch.randperm(total, generator=generator)[:count].sort().values
 
 
 class Subject:
@@ -94,7 +114,8 @@ class Subject:
         name: of it.
         kind: family of the model, or ``"pictures"``.
         digest: of the weights or of the pictures.
-        draw: gives its pictures, called when they are first needed.
+        count: how many pictures of it are looked at.
+        draw: gives the first so many of its pictures.
         model: None for a folder.
         dataset: the pictures of a folder as they are, of any sizes; None for a model.
     """
@@ -104,68 +125,78 @@ class Subject:
         name: str,
         kind: str,
         digest: str,
-        draw: Callable[[], Pictures],
+        count: int,
+        draw: Callable[[int], Pictures],
         model: Model | None = None,
         dataset: PackedDataset | None = None,
     ) -> None:
-        self.name, self.kind, self.digest = name, kind, digest
+        self.name, self.kind, self.digest, self.count = name, kind, digest, count
         self.model, self.dataset, self._draw = model, dataset, draw
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Its samples, or those of the folder."""
-        return self._draw()
+        """Its samples, or those of the folder; drawn when they are first needed."""
+        return self._draw(self.count)
+
+    def shown(self, count: int) -> Pictures:
+        """A few, to be looked at: without drawing all, where nothing needed them."""
+        drawn = "pictures" in self.__dict__
+        return self.pictures.some(count) if drawn else self._draw(min(count, self.count))
 
 
 class Reference:
     """Real pictures, at the size of what is held against them; each part is read when it is first needed.
 
     Args:
-        dataset: the split to hold samples against.
-        test: another split that no training saw, where the data has one.
-        spec: of the model; None takes the data's own.
-        validation: share that training holds out, see `DataOptions.validation`.
-        most: pictures of `dataset` at most, chosen at random.
+        chosen: the split to hold samples against.
+        train: the split that training takes.
+        test: a split that no training saw, where the data has one.
+        spec: size and channels of what is held against them; None takes the data's own.
+        validation: share of `train` that training holds out, see `DataOptions.validation`.
+        fit: how pictures come to the size, as in training.
+        most: pictures of `chosen` at most, chosen at random.
 
     Raises:
-        EvaluationError: pictures of other channels than the model's, or too small for its size.
+        EvaluationError: pictures of other channels, or too small for the size.
     """
 
     def __init__(
         self,
-        dataset: PackedDataset,
+        chosen: PackedDataset,
+        train: PackedDataset,
         test: PackedDataset | None,
         spec: DataSpec | None,
         validation: float,
+        fit: Fit = "crop",
         most: int | None = None,
     ) -> None:
-        self.dataset, self.test, self.most = dataset, test, most
+        self.dataset, self.train, self.test, self.most, self.fit = chosen, train, test, most, fit
         self._asked = spec
         if spec is not None:
-            _check_fit(dataset, spec)
-        self._seen, self._unseen = dataset.split(0.0, validation)
+            _check_fit(chosen, spec)
+        self._seen, self._unseen = train.split(0.0, validation)
 
     @cached_property
     def spec(self) -> DataSpec:
         """Size and channels of the pictures."""
-        return _fitting_spec(self.dataset, self._asked)
+        return fitting_spec(self.dataset, self._asked)
+
+    @property
+    def count(self) -> int:
+        """How many samples are held against."""
+        return len(self.dataset) if self.most is None else min(len(self.dataset), self.most)
 
     @cached_property
     def pictures(self) -> Pictures:
         """All that samples are held against."""
-        count = len(self.dataset)
-        rows = list(range(count))
-        if self.most is not None and self.most < count:
-            generator = torch.Generator().manual_seed(derive_seed(0, "reference"))
-            rows = torch.randperm(count, generator=generator)[: self.most].sort().values.tolist()
-        return read_pictures(self.dataset, rows, self.spec)
+        return self._read(self.dataset, some_rows(len(self.dataset), self.count).tolist())
 
     @cached_property
     def training(self) -> Pictures:
         """The part that training draws from."""
-        if self.most is None or len(self.dataset) <= self.most:
+        if self.train is self.dataset and self.count == len(self.dataset):
             return self.pictures.taken(torch.from_numpy(self._seen))
-        return read_pictures(self.dataset, self._seen.tolist(), self.spec)
+        return self._read(self.train, self._seen.tolist())
 
     @property
     def held_out_count(self) -> int:
@@ -176,26 +207,29 @@ class Reference:
     def held_out(self) -> Pictures:
         """The data's test split, where it has one; else the part that training holds out."""
         if self.test is not None:
-            return read_pictures(self.test, range(len(self.test)), self.spec)
-        return read_pictures(self.dataset, self._unseen.tolist(), self.spec)
+            return self._read(self.test, range(len(self.test)))
+        return self._read(self.train, self._unseen.tolist())
+
+    def _read(self, dataset: PackedDataset, rows: Sequence[int]) -> Pictures:
+        return read_pictures(dataset, rows, self.spec, self.fit)
 
 
-def read_pictures(dataset: PackedDataset, indices: Sequence[int], spec: DataSpec) -> Pictures:
-    """Pictures of a packed data set, scaled to cover the size of `spec` and cut centrally, as for training.
+def read_pictures(dataset: PackedDataset, indices: Sequence[int], spec: DataSpec, fit: Fit = "crop") -> Pictures:
+    """Pictures of a packed data set, brought to the size and the channels of `spec` as for training, without chance.
 
     Raises:
-        EvaluationError: no pictures, or gray ones for colour, or the other way round.
+        EvaluationError: no pictures.
     """
     if not len(indices):
         raise EvaluationError(f"{dataset.name}: no pictures to measure with")
-    batches = Batches(dataset, indices, spec, batch_size=CHUNK, seed=0, training=False)
+    batches = Batches(dataset, indices, spec, batch_size=CHUNK, seed=0, fit=fit, training=False)
     images, labels, attributes = [], [], []
     for batch in batches.in_order():
         images.append((batch.images * 255).round().to(torch.uint8))
         labels.append(batch.labels)
         attributes.append(batch.attributes)
-    condition = Condition(_joined(labels), _joined(attributes))
-    return Pictures(dataset.name, torch.cat(images), condition, dataset.content_hash)
+    condition, own = Condition(_joined(labels), _joined(attributes)), dataset.spec((spec.height_px, spec.width_px))
+    return Pictures(dataset.name, torch.cat(images), condition, dataset.content_hash, own)
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
@@ -208,18 +242,18 @@ def _check_fit(dataset: PackedDataset, spec: DataSpec) -> None:
     if own.channels != spec.channels:
         kinds = {1: "gray", 3: "in colour"}
         raise EvaluationError(
-            f"--data: the pictures of {dataset.name} are {kinds[own.channels]} and those of the model "
-            f"{kinds[spec.channels]}; give pictures of the kind that it was trained on"
+            f"--data: the pictures of {dataset.name} are {kinds[own.channels]} and those to be measured "
+            f"{kinds[spec.channels]}; give pictures of their kind"
         )
     small = dataset.share_smaller((spec.height_px, spec.width_px))
     if small > SMALL:
         raise EvaluationError(
             f"--data: {small:.0%} of the pictures of {dataset.name} are smaller than the {spec.height_px}x"
-            f"{spec.width_px} that the model makes, and enlarged ones would be no reference; give larger ones"
+            f"{spec.width_px} of those to be measured, and enlarged ones would be no reference; give larger ones"
         )
 
 
-def _fitting_spec(dataset: PackedDataset, spec: DataSpec | None) -> DataSpec:
+def fitting_spec(dataset: PackedDataset, spec: DataSpec | None) -> DataSpec:
     """That of the data at the size of `spec`, or at their own."""
     if spec is not None:
         return dataset.spec((spec.height_px, spec.width_px))
@@ -231,13 +265,13 @@ def _fitting_spec(dataset: PackedDataset, spec: DataSpec | None) -> DataSpec:
 
 
 def open_folder(dataset: PackedDataset, count: int | None) -> Subject:
-    """A folder of pictures as a subject; the first `count` of them, where not all are wanted."""
+    """A folder of pictures as a subject; `count` of them at random, where not all are wanted."""
+    wanted = len(dataset) if count is None else min(count, len(dataset))
 
-    def read() -> Pictures:
-        rows = range(len(dataset) if count is None else min(count, len(dataset)))
-        return read_pictures(dataset, rows, _fitting_spec(dataset, None))
+    def read(some: int) -> Pictures:
+        return read_pictures(dataset, some_rows(len(dataset), some).tolist(), fitting_spec(dataset, None))
 
-    return Subject(dataset.name, "pictures", dataset.content_hash, read, dataset=dataset)
+    return Subject(dataset.name, "pictures", dataset.content_hash, wanted, read, dataset=dataset)
 
 
 def open_model(
@@ -246,10 +280,48 @@ def open_model(
     """A model as a subject; see `draw_samples`."""
     assert model.origin is not None
 
-    def draw() -> Pictures:
-        return draw_samples(model, reference.pictures if reference else None, count, seed, progress)
+    def draw(some: int) -> Pictures:
+        return draw_samples(model, reference.pictures if reference else None, some, seed, progress)
 
-    return Subject(model.origin.name, model.family, model.origin.weights_sha256, draw, model)
+    return Subject(model.origin.name, model.family, model.origin.weights_sha256, count, draw, model)
+
+
+# ----------------------------------------------------------------------------------------- what models are told
+def condition_for(model: Model, pictures: Pictures) -> Condition:
+    """What `model` is told of each of `pictures`: their labels and attributes, matched to its own by name.
+
+    Raises:
+        EvaluationError: it is told something that they do not have, or a class or value that it does not know.
+    """
+    own, labels, columns = model.spec, None, []
+    if model.config.get("conditional"):
+        if pictures.condition.labels is None:
+            raise EvaluationError(
+                f"--data: the pictures of {pictures.name} have no labels, and the model is told one; put them into "
+                "class subfolders"
+            )
+        index = torch.tensor([_place(name, own.classes, "class") for name in pictures.spec.classes])
+        labels = index[pictures.condition.labels]
+    names = tuple(model.config.get("attributes", ()))
+    for attribute in own.attributes if names else ():
+        wanted = [a for a in pictures.spec.attributes if a.name == attribute.name]
+        if not wanted or pictures.condition.attributes is None:
+            if attribute.name in names:
+                raise EvaluationError(f"--data: the pictures of {pictures.name} have no attribute {attribute.name!r}")
+            columns.append(torch.full((len(pictures),), attribute.low))
+            continue
+        column = pictures.condition.attributes[:, pictures.spec.attributes.index(wanted[0])]
+        if attribute.kind == "categorical":
+            values = [_place(value, attribute.values, attribute.name) for value in wanted[0].values]
+            column = torch.tensor(values)[column.long()].float()
+        columns.append(column)
+    return Condition(labels, torch.stack(columns, 1) if columns else None)
+
+
+def _place(name: str, known: Sequence[str], what: str) -> int:
+    if name not in known:
+        raise EvaluationError(f"--data: {what} {name!r} is unknown to the model; {suggest(name, known)}")
+    return known.index(name)
 
 
 def draw_samples(
@@ -260,18 +332,16 @@ def draw_samples(
     So a conditional model is asked for each class as often as the data has it. Without a reference, classes in turn.
 
     Raises:
-        EvaluationError: the labels of the reference are not those of the model.
+        EvaluationError: see `condition_for`.
     """
     condition = default_condition(model, range(count), seed)
-    if reference is not None and len(reference):
+    if reference is not None and (model.config.get("conditional") or model.config.get("attributes")):
         rows = torch.randperm(len(reference), generator=torch.Generator().manual_seed(derive_seed(seed, "told")))
-        told = reference.condition[rows.repeat(-(-count // len(rows)))[:count]]
-        labels = told.labels if model.spec.classes else None
-        attributes = told.attributes if model.spec.attributes else None
+        told = condition_for(model, reference)[rows.repeat(-(-count // len(rows)))[:count]]
         condition = Condition(
-            condition.labels if labels is None else labels, condition.attributes if attributes is None else attributes
+            condition.labels if told.labels is None else told.labels,
+            condition.attributes if told.attributes is None else told.attributes,
         )
-    _check_labels(model, condition)
     images = []
     for begin in range(0, count, CHUNK):
         chunk = range(begin, min(begin + CHUNK, count))
@@ -279,10 +349,4 @@ def draw_samples(
         images.append((drawn * 255).round().to(torch.uint8))
         progress(Progress("samples", chunk.stop, count))
     name, digest = (model.origin.name, model.origin.weights_sha256) if model.origin else (model.family, "in training")
-    return Pictures(name, torch.cat(images), condition, digest)
-
-
-def _check_labels(model: Model, condition: Condition) -> None:
-    known = len(model.spec.classes)
-    if condition.labels is not None and known and int(condition.labels.max()) >= known:
-        raise EvaluationError(f"--data: it has more classes than the {known} of the model")
+    return Pictures(name, torch.cat(images), condition, digest, model.spec)

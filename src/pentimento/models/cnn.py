@@ -89,7 +89,8 @@ class CNN(Model):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(width, 2 * width, 1), nn.ReLU(), nn.Conv2d(2 * width, self.pixels.out_dim, 1)
         )
-        self.image_shape, self.lr, self.reversed = spec.image_shape, lr, order == "reversed"
+        self.likelihood, self.image_shape, self.lr = likelihood, spec.image_shape, lr
+        self.reversed = order == "reversed"
         bands = min(regions, spec.height_px)
         edges = [round(k * spec.height_px / bands) for k in range(bands + 1)]
         self.bands = {f"region{k + 1}": range(edges[k], edges[k + 1]) for k in range(bands)}

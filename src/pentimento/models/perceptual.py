@@ -47,6 +47,7 @@ class Perceptual(Model):
 
     family = "perceptual"
     monitor = "loss"
+    borrows = ("teacher",)
 
     def __init__(
         self,
@@ -88,8 +89,6 @@ class Perceptual(Model):
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`; ``"error_LAYER"`` is the share of the map's energy that the student misses."""
-        if "teacher" not in self.attached:
-            raise ModelError("perceptual: it learns from a teacher; name one: --set networks.teacher=FILE")
         with torch.no_grad():
             wanted = cast(Teacher, self.attached["teacher"]).maps(batch.images, LAYERS)
         if self.training:

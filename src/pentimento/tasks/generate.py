@@ -199,6 +199,8 @@ def interpolate(
         raise ModelError(f"interpolate: 2 steps or more expected, got {steps}")
     assert isinstance(model, Samples)
     noise = model.draw_noise(Draws(seed, range(2 * rows), device=model.device), truncation)
+    if "latent" not in noise:
+        raise ModelError(f"interpolate: a {model.family!r} has no latent to walk through; gan and vae have")
     share = torch.linspace(0, 1, steps, device=model.device).repeat(rows)  # (rows * steps,)
     path = {
         k: slerp(v[0::2].repeat_interleave(steps, 0), v[1::2].repeat_interleave(steps, 0), share)

@@ -16,7 +16,7 @@ from torch import Tensor
 from pentimento.data.batches import Batches
 from pentimento.data.packed import PackedDataset, pack
 from pentimento.data.sources import open_source
-from pentimento.errors import DataError, NotFoundError, RecipeError
+from pentimento.errors import DataError, NotFoundError, RecipeError, suggest
 from pentimento.model import Model
 from pentimento.models import family, find, read_weights
 from pentimento.runtime import Progress, ProgressCallback, no_progress
@@ -85,7 +85,7 @@ def start(
     if fabric.is_global_zero:
         run.check_free(overwrite)
     held_out = held_out or (0.0, recipe.data.validation)
-    _check_watching(recipe, held_out)
+    _check_recipe(recipe, held_out)
     dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
     spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
     small = dataset.share_smaller((spec.height_px, spec.width_px))
@@ -220,12 +220,24 @@ def _open_on_all(
     return dataset
 
 
-def _check_watching(recipe: Recipe, held_out: tuple[float, float]) -> None:
-    """Refuse to validate what has no validation loss, or on nothing, and to measure samples of what makes none.
+def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
+    """Refuse to validate what has no validation loss, or on nothing; to measure samples of what makes none; and to
+    begin without the networks that a loss borrows, or with others.
 
     Raises:
         RecipeError: any of these.
     """
+    borrows = family(recipe.family).borrows
+    for name in borrows:
+        if name not in recipe.networks:
+            raise RecipeError(
+                f"networks.{name}: a {recipe.family!r} learns with one; name it: --set networks.{name}=FILE"
+            )
+    for name in recipe.networks:
+        if name not in borrows:
+            raise RecipeError(
+                f"networks.{name}: a {recipe.family!r} asks for none of that name; {suggest(name, borrows)}"
+            )
     if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
         raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
     if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
