@@ -107,7 +107,7 @@ def beside_dcgan(
             "plain DCGAN, the same time",
             b.value,
             (b.low, b.high),
-            f"{chosen.samples:,} samples against {len(test):,} test pictures; {seconds / 60:.0f} minutes each, in which "
+            f"{chosen.samples:,} samples, {len(test):,} test pictures; {seconds / 60:.0f} minutes each, in which "
             f"the DCGAN saw {kimg:,.0f} thousand pictures. {a.value / b.value:.2f} times.",
         )
     ]
@@ -128,8 +128,11 @@ def samples_of_dcgan(train: PackedDataset, seconds: float, count: int) -> tuple[
     from torch import nn
     from torch.nn import functional as F  # noqa: N812
 
+    from pentimento.runtime import choose_device
+
+    device = choose_device("auto")  # where ours trains
     torch.manual_seed(0)
-    generator, discriminator = dcgan()
+    generator, discriminator = (network.to(device) for network in dcgan())
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -138,11 +141,11 @@ def samples_of_dcgan(train: PackedDataset, seconds: float, count: int) -> tuple[
     optimizers = [
         torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in (discriminator, generator)
     ]
-    images = data_of(train) * 2 - 1
+    images = data_of(train).to(device) * 2 - 1
     begun, seen, order = time.monotonic(), 0, torch.randperm(len(images))
     while time.monotonic() - begun < seconds:
         at = seen % (len(images) - BATCH)
-        real, z = images[order[at : at + BATCH]], torch.randn(BATCH, 100, 1, 1)
+        real, z = images[order[at : at + BATCH]], torch.randn(BATCH, 100, 1, 1, device=device)
         fake = generator(z)
         optimizers[0].zero_grad()
         logits = discriminator(real), discriminator(fake.detach())
@@ -156,7 +159,7 @@ def samples_of_dcgan(train: PackedDataset, seconds: float, count: int) -> tuple[
             order = torch.randperm(len(images))
     generator.eval()
     with torch.no_grad():
-        made = [generator(torch.randn(500, 100, 1, 1)) for _ in range(-(-count // 500))]
+        made = [generator(torch.randn(500, 100, 1, 1, device=device)).cpu() for _ in range(-(-count // 500))]
     return (torch.cat(made)[:count] + 1) / 2, seen / 1000
 
 
@@ -209,7 +212,7 @@ def with_a_tenth(
     found = {}
     for name, changes in (("with", []), ("without", ["model.augment.mirror=false", "model.augment.shift=0.0"])):
         run = folder / f"{name}-augmentation"
-        train_ours("cifar-gan", str(tenth), run, chosen.tenth_kimg, *changes)
+        train_ours("cifar-gan", str(tenth), run, chosen.tenth_kimg, "data.validation=0", *changes)
         samples = samples_of(run, chosen.samples)
         sheet(chosen.pictures / f"cifar-tenth-{name}.png", samples)
         vectors = features(samples, network)

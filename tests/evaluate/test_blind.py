@@ -15,7 +15,8 @@ from scipy import stats
 from pentimento.errors import EvaluationError, ExistsError, InputError, NotFoundError
 from pentimento.evaluate import votes as counting
 from pentimento.evaluate.blind import write_study
-from pentimento.evaluate.votes import count_votes, wilson
+from pentimento.evaluate.intervals import wilson
+from pentimento.evaluate.votes import count_votes
 
 NAMES = ("amber-gan", "cobalt-vae")
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pentimento.errors import EvaluationError
-from pentimento.evaluate.coverage import _nearest_pairs, birthday, label_histogram, modes, wilson
+from pentimento.evaluate.coverage import _nearest_pairs, birthday, label_histogram, modes
+from pentimento.evaluate.intervals import wilson
 
 UNIFORM = torch.full((10,), 0.1)
 

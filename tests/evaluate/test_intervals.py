@@ -104,3 +104,11 @@ def test_a_difference_is_corrected_where_both_are():
     assert difference(a, jackknife_estimate(0.5, [0.5, 0.6], correct_bias=False)).corrected is None
     with pytest.raises(ValueError, match="longer"):
         difference(a, mean_estimate(normal(100), 0))
+
+
+@pytest.mark.parametrize("count", [2, 5, 19])
+def test_the_mean_of_few_values_has_students_interval(count):
+    values = torch.randn(count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = mean_estimate(values, 0)
+    wanted = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(wanted)

@@ -22,7 +22,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images as pictures
 from pentimento.errors import EvaluationError
-from pentimento.evaluate.coverage import wilson
 from pentimento.evaluate.intervals import (
     GROUPS,
     QUANTILE,
@@ -31,6 +30,7 @@ from pentimento.evaluate.intervals import (
     difference,
     jackknife_estimate,
     mean_estimate,
+    wilson,
 )
 
 __all__ = ["Memorization", "generalization_gap", "memorization", "nearest", "pixel_features", "worst_pairs"]
@@ -233,7 +233,7 @@ def generalization_gap(train_scores: Tensor, held_out_scores: Tensor, seed: int)
     Raises:
         EvaluationError: scores of another shape, fewer than two, or not finite.
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
+    from scipy.special import stdtrit
 
     for name, scores in (("train_scores", train_scores), ("held_out_scores", held_out_scores)):
         if scores.ndim != 1 or len(scores) < 2 or not bool(torch.isfinite(scores).all()):

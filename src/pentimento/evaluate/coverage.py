@@ -15,29 +15,14 @@ import torch
 from torch import Tensor
 
 from pentimento.errors import EvaluationError
-from pentimento.evaluate.intervals import GROUPS, Estimate, deal, jackknife_estimate
+from pentimento.evaluate.intervals import GROUPS, Estimate, deal, jackknife_estimate, wilson
 from pentimento.runtime import derive_seed
 
-__all__ = ["Birthday", "ClassShare", "Modes", "birthday", "label_histogram", "modes", "wilson"]
+__all__ = ["Birthday", "ClassShare", "Modes", "birthday", "label_histogram", "modes"]
 
-NORMAL_QUANTILE = 1.959963984540054  # 97.5 %
 FALSE_ALARMS = 0.05  # share of batches of real pictures that may hold a "duplicate"
 LEAST_BATCHES = 10
 CHUNK = 2**23  # float64 values of the distances held at a time: 64 MB
-
-
-def wilson(share: float, count: float, quantile: float = NORMAL_QUANTILE) -> Estimate:
-    """A share among `count` independent draws, with its interval (Wilson 1927), which stays within [0, 1].
-
-    >>> estimate = wilson(0.0, 100)
-    >>> round(estimate.low, 4), round(estimate.high, 4)
-    (0.0, 0.037)
-    """
-    z2 = quantile**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = quantile * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    # At shares of 0 and 1 an end is that share itself, which rounding would miss.
-    return Estimate(share, max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)))
 
 
 # ----------------------------------------------------------------------------------------------- classes

@@ -42,10 +42,12 @@ __all__ = [
     "jackknife",
     "jackknife_estimate",
     "mean_estimate",
+    "wilson",
 ]
 
 GROUPS = 20
 QUANTILE = 2.093024054408263  # 97.5 % of Student's t with GROUPS - 1 degrees of freedom
+NORMAL_QUANTILE = 1.959963984540054  # 97.5 %
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,17 @@ def jackknife_estimate(value: float, replicates: Sequence[float], *, correct_bia
     count, mean = len(replicates), statistics.fmean(replicates)
     bias = (count - 1) * (mean - value) if correct_bias else 0.0
     spread = math.sqrt((count - 1) / count * math.fsum((t - mean) ** 2 for t in replicates))
-    middle, half = value - bias, QUANTILE * spread
+    middle, half = value - bias, _quantile(count) * spread
     return Estimate(value, middle - half, middle + half, middle if correct_bias else None, tuple(replicates))
+
+
+def _quantile(replicates: int) -> float:
+    """97.5 % of Student's t: with GROUPS - 1 degrees of freedom, or as many as the replicates allow."""
+    if replicates >= GROUPS:
+        return QUANTILE
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, replicates - 1))
 
 
 def jackknife(statistic: Callable[[Tensor], float], count: int, seed: int, *, correct_bias: bool) -> Estimate:
@@ -131,13 +142,31 @@ def half_sample_estimate(value: float, first: Sequence[float], second: Sequence[
 
 
 def mean_estimate(values: Tensor, seed: int) -> Estimate:
-    """The mean of (N,) values, with the interval of its replicates."""
-    values = values.double()
-    group, count = deal(len(values), seed), len(values)
-    sums = torch.zeros(GROUPS, dtype=torch.float64).index_add(0, group, values)
-    sizes = torch.bincount(group, minlength=GROUPS)
+    """The mean of (N,) values, N >= 2, with the interval of its replicates.
+
+    Fewer than `GROUPS` values are a group each, and Student's q has N - 1 degrees of freedom: the usual interval.
+    """
+    values, count = values.double(), len(values)
+    groups = min(GROUPS, count)
+    group = deal(count, seed, groups)
+    sums = torch.zeros(groups, dtype=torch.float64).index_add(0, group, values)
+    sizes = torch.bincount(group, minlength=groups)
     replicates = ((values.sum() - sums) / (count - sizes)).tolist()
     return jackknife_estimate(float(values.mean()), replicates, correct_bias=False)
+
+
+def wilson(share: float, count: float, quantile: float = NORMAL_QUANTILE) -> Estimate:
+    """A share among `count` independent draws, with its interval (Wilson 1927), which stays within [0, 1].
+
+    >>> estimate = wilson(0.0, 100)
+    >>> round(estimate.low, 4), round(estimate.high, 4)
+    (0.0, 0.037)
+    """
+    z2 = quantile**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = quantile * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    # At shares of 0 and 1 an end is that share itself, which rounding would miss.
+    return Estimate(share, max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:

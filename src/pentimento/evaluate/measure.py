@@ -136,6 +136,7 @@ def _memorization(call: Call) -> Found:
     _check_held_out(call)
     metrics, sheets = [], {}
     network = call.settings.network
+    unseen: dict[str, Option] = {"held_out": real.held_out.content_hash, "held_out_count": len(real.held_out)}
     spaces = {"pixels": lambda p: pixel_features(p.floats()), "features": call.vectors}
     for space, vectors in spaces.items():
         through = network if space == "features" else None
@@ -145,7 +146,9 @@ def _memorization(call: Call) -> Found:
             (f"memorization, {space}", found.share, note),
             (f"nearer than held-out, {space}", found.rank, "0.5 without copying"),
         ):
-            metrics.append(call.metric(name, estimate, "lower", against=real.training, seen_through=through, note=said))
+            # Neither way is better: samples farther than held-out pictures are no copies, but do not look real either.
+            row: dict[str, Any] = {"against": real.training, "seen_through": through, "note": said, "options": unseen}
+            metrics.append(call.metric(name, estimate, **row))
         caption = f"samples (left) nearest to training pictures (right), by {space}"
         sheets[caption] = worst_pairs(pictures.images, real.training.images, found, WORST)
     return Found(metrics, sheets)

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
-from scipy import stats  # type: ignore[import-untyped, unused-ignore]
+from scipy import stats
 
 from pentimento.errors import EvaluationError, NotFoundError
 from pentimento.evaluate.blind import KEY_SUFFIX, Key, Record
-from pentimento.evaluate.intervals import Estimate
+from pentimento.evaluate.intervals import Estimate, wilson
 
-__all__ = ["Preference", "VoterTally", "count_votes", "wilson"]
+__all__ = ["Preference", "VoterTally", "count_votes"]
 
 File = TypeVar("File", bound=Record)
 
@@ -283,19 +283,6 @@ class _Inference:
     effective_votes: float
     p_value: float
     test: str
-
-
-def wilson(share: float, count: float, quantile: float) -> Estimate:
-    """A share of `count` with Wilson's (1927) interval at `quantile` standard errors; `count` need not be whole.
-
-    >>> estimate = wilson(0.5, 100, 1.959964)
-    >>> round(estimate.low, 4), round(estimate.high, 4)
-    (0.4038, 0.5962)
-    """
-    weight = quantile**2 / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(weight * share * (1 - share) + weight**2 / 4) / (1 + weight)
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _infer(decided: Sequence[tuple[str, str, int]]) -> _Inference:
