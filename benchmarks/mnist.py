@@ -370,7 +370,9 @@ def cnn_figures(model: Any, test: Batch, chosen: argparse.Namespace) -> list[Fig
     from pentimento.evaluate.pictures import Pictures
 
     assert test.labels is not None
-    pictures = Pictures("test", (test.images * 255).round().to(torch.uint8), test.condition, "").first(chosen.scored)
+    rows, spec = slice(chosen.scored), model.spec
+    images = (test.images[rows] * 255).round().to(torch.uint8)
+    pictures = Pictures("test", images, test.condition[rows], "", spec)
     shares = torch.full((10,), 0.1) if model.config.get("conditional") else None
     found = log_likelihoods(model, pictures, 1, 0, shares)
     exact, (low, high) = mean_interval((-found["log_likelihood"]).tolist())
