@@ -1,4 +1,4 @@
-"""CIFAR-10: our class-conditional GAN beside a plain DCGAN trained for the same time; and a tenth of the data.
+"""CIFAR-10: our class-conditional GAN beside a plain DCGAN trained for the same time.
 
 The DCGAN is that of the PyTorch examples, its networks, initialisation and optimizers, without the stage that makes
 64x64 of 32x32: so it sees four times as many pictures in its time. Frechet distances are in the features of a ResNet-20
@@ -37,8 +37,7 @@ def main() -> None:
     options.add_argument(
         "--seconds", type=float, default=None, help="that RUN took, on this machine doing nothing else"
     )
-    options.add_argument("--kimg", type=float, default=1000.0, help="thousands of images ours is trained on here")
-    options.add_argument("--tenth-kimg", type=float, default=200.0, help="the same for a tenth; 0 leaves it out")
+    options.add_argument("--kimg", type=float, default=600.0, help="thousands of images ours is trained on here")
     options.add_argument("--samples", type=int, default=10_000, help="drawn from each model")
     options.add_argument("--pictures", type=Path, default=Path("runs/benchmark-pictures"), help="for sample sheets")
     chosen = options.parse_args()
@@ -57,13 +56,8 @@ def main() -> None:
             run = Path(folder, "cifar-gan")
             seconds = train_ours("cifar-gan", where, run, chosen.kimg)
         figures = beside_dcgan(run, seconds, train, test, network, chosen)
-        if chosen.tenth_kimg:
-            figures += with_a_tenth(Path(folder), train, test, network, chosen)
     notes = [
-        "Intervals are 95 %: the bias-corrected delete-group jackknife for Frechet distances, whose plain value they "
-        "need not hold; for the memorization share as in `pentimento.evaluate.copying`.",
-        "The memorization share is that of samples nearer to a training picture than 95 % of test pictures are, in the "
-        "features of the ResNet-20; 5 % without copying.",
+        "Intervals are 95 %: the bias-corrected delete-group jackknife, which need not hold the plain value.",
     ]
     write("cifar", "CIFAR-10", command_line(__file__, chosen, options), figures, notes, folder=chosen.out)
 
@@ -190,59 +184,6 @@ def dcgan(width: int = 64) -> tuple[Any, Any]:
         nn.Flatten(0),
     )
     return generator, discriminator
-
-
-# -------------------------------------------------------------------------------------------- a tenth
-def with_a_tenth(
-    folder: Path, train: PackedDataset, test: PackedDataset, network: FeatureNetwork, chosen: argparse.Namespace
-) -> list[Figure]:
-    """The same recipe on a tenth of the pictures, with and without differentiable augmentation."""
-    from pentimento import images
-    from pentimento.evaluate.copying import memorization
-    from pentimento.evaluate.distances import frechet
-
-    tenth = folder / "tenth"
-    rows = range(0, len(train), 10)
-    assert train.labels is not None
-    for i in rows:
-        path = tenth / train.classes[int(train.labels[i])] / f"{i:05d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images.write(path, data_of(train, [i])[0])
-    seen, real = features(data_of(train, list(rows)), network), features_of_data(test, network)
-    found = {}
-    for name, changes in (("with", []), ("without", ["model.augment.mirror=false", "model.augment.shift=0.0"])):
-        run = folder / f"{name}-augmentation"
-        train_ours("cifar-gan", str(tenth), run, chosen.tenth_kimg, "data.validation=0", *changes)
-        samples = samples_of(run, chosen.samples)
-        sheet(chosen.pictures / f"cifar-tenth-{name}.png", samples)
-        vectors = features(samples, network)
-        found[name] = frechet(vectors, real), memorization(vectors, real, seen, 0)
-    (distance, copying), (other_distance, other_copying) = found["with"], found["without"]
-    often = chosen.tenth_kimg * 1000 / len(rows)
-    note = f"{len(rows):,} pictures, {chosen.tenth_kimg:g} thousand images seen: each picture {often:.0f} times."
-    peer = "without differentiable augmentation"
-    return [
-        Figure(
-            "a tenth of the data, differentiable augmentation: Frechet distance in ResNet-20 features",
-            distance.value,
-            "",
-            (distance.low, distance.high),
-            peer=peer,
-            peer_value=other_distance.value,
-            peer_spread=(other_distance.low, other_distance.high),
-            note=note,
-        ),
-        Figure(
-            "a tenth of the data, differentiable augmentation: memorization share",
-            100 * copying.share.value,
-            "%",
-            (100 * copying.share.low, 100 * copying.share.high),
-            peer=peer,
-            peer_value=100 * other_copying.share.value,
-            peer_spread=(100 * other_copying.share.low, 100 * other_copying.share.high),
-            note=note,
-        ),
-    ]
 
 
 # --------------------------------------------------------------------------------------------- pictures
