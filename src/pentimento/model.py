@@ -1,18 +1,18 @@
-"""The contracts: what data offers, what a model is, what a finished model can do, how one is saved and loaded.
+"""The contracts: what data offers, and what a model is to the loop that trains it.
 
 An image batch is float32, RGB or one channel, (N, C, H, W), values in [0, 1], sRGB-encoded. Networks centre and
 scale inside themselves.
 
 Training sees a model as *players* and one method, ``loss(player, batch, draws)``. Everything else sees the small
-protocols at the end of this module and asks for those, never for a class.
+protocols of `pentimento.capabilities` and asks for those, never for a class.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,19 +26,9 @@ __all__ = [
     "Batch",
     "Condition",
     "DataSpec",
-    "Encodes",
-    "Intervenes",
     "Model",
     "Origin",
     "Player",
-    "Predicts",
-    "Regenerates",
-    "Restores",
-    "Samples",
-    "Scores",
-    "Stylizes",
-    "Translates",
-    "require",
 ]
 
 
@@ -134,6 +124,7 @@ class Batch:
         attributes: (N, A) float32, see `Condition`.
         masks: (N, 1, H, W) float32 in [0, 1].
         targets: (N, C', H', W') float32 in [0, 1]: what `images` should become, or a second domain.
+        strengths: (N, 1, H, W) float32 in [0, 1]: how badly each pixel of `images` was damaged, see `Restores`.
         styles: (N, C, H'', W'') float32 in [0, 1].
     """
 
@@ -142,6 +133,7 @@ class Batch:
     attributes: Tensor | None = None
     masks: Tensor | None = None
     targets: Tensor | None = None
+    strengths: Tensor | None = None
     styles: Tensor | None = None
 
     @property
@@ -265,123 +257,3 @@ class Model(nn.Module):
         """Parameters and buffers of the finished model by name."""
         shipped = self.shipped_modules()
         return {k: v for k, v in self.state_dict().items() if k.split(".", 1)[0] in shipped}
-
-
-# ------------------------------------------------------------------------------------------ capabilities
-@runtime_checkable
-class Samples(Protocol):
-    """Draws new images."""
-
-    def sample(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
-        """(N, C, H, W) images from drawn-apart noise, see `Intervenes.draw_noise`."""
-        ...
-
-    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
-        """All randomness of N samples, beforehand; truncated to ``|z| <= truncation`` where given."""
-        ...
-
-
-@runtime_checkable
-class Intervenes(Protocol):
-    """Runs in named stages, one after another, from any of them, so that an experiment can change one thing.
-
-    ``x = None; for s in stages: x = run_stage(s, x, noise, condition)`` ends in (N, C, H, W) images. Each stage is
-    a pure function of its arguments in evaluation mode.
-    """
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names, in order."""
-        ...
-
-    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
-        """All exogenous noise of N samples, beforehand."""
-        ...
-
-    def run_stage(self, stage: str, x: Tensor | None, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
-        """The output of `stage`, given the output `x` of the stage before it (None for the first)."""
-        ...
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """Goes from images to latents and back."""
-
-    def encode(self, images: Tensor, condition: Condition) -> Tensor:
-        """(N, D) latents (the posterior mean) of (N, C, H, W) images."""
-        ...
-
-    def decode(self, latents: Tensor, condition: Condition) -> Tensor:
-        """(N, C, H, W) images of (N, D) latents."""
-        ...
-
-
-@runtime_checkable
-class Scores(Protocol):
-    """Tells how likely images are."""
-
-    def score(self, batch: Batch, draws: Draws, importance_samples: int = 1) -> dict[str, Tensor]:
-        """Per-sample bounds in nats, each (N,), higher is likelier."""
-        ...
-
-
-@runtime_checkable
-class Regenerates(Protocol):
-    """Draws a part of given images anew, and keeps the rest."""
-
-    def regenerate(self, images: Tensor, masks: Tensor, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
-        """(N, C, H, W) images, drawn anew where `masks` (N, 1, H, W) is above 0.5; `noise` as of `Samples`."""
-        ...
-
-    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
-        """See `Samples`."""
-        ...
-
-
-@runtime_checkable
-class Predicts(Protocol):
-    """Tells the label and the attributes of images."""
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """``"probabilities"`` (N, K) and ``"attributes"`` (N, A) in the units of the data, where the spec has them."""
-        ...
-
-
-@runtime_checkable
-class Restores(Protocol):
-    """Repairs images."""
-
-    def restore(self, images: Tensor, masks: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
-        """(N, C, H', W') repaired images."""
-        ...
-
-
-@runtime_checkable
-class Stylizes(Protocol):
-    """Renders images in the look of others."""
-
-    def stylize(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
-        """(N, C, H, W) images in the look of (N, C, H', W') `styles`."""
-        ...
-
-
-@runtime_checkable
-class Translates(Protocol):
-    """Maps images from one domain to another."""
-
-    def translate(self, images: Tensor, condition: Condition, reverse: bool = False) -> Tensor:
-        """(N, C, H, W) images in the other domain."""
-        ...
-
-
-def require(model: Model, protocol: type, verb: str, families: Mapping[str, type[Model]]) -> None:
-    """Refuse a model that cannot do what `verb` needs, and name the families that can.
-
-    Raises:
-        ModelError: `model` does not fulfil `protocol`.
-    """
-    if isinstance(model, protocol):
-        return
-    wanted = [n for n in dir(protocol) if not n.startswith("_")]
-    able = [name for name, cls in families.items() if all(hasattr(cls, n) for n in wanted)]
-    raise ModelError(f"{verb}: a {model.family!r} model cannot do this; families that can: {', '.join(able) or 'none'}")

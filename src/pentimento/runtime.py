@@ -175,6 +175,20 @@ class Draws:
         words = self._words(purpose, shape).astype(np.uint64)
         return torch.from_numpy(((words * np.uint64(high)) >> np.uint64(32)).astype(np.int64)).to(self.device)
 
+    def normal_field(self, purpose: str, shape: Sequence[int]) -> torch.Tensor:
+        """As `normal`, for whole pictures: drawn on the device, each sample from a generator of its own.
+
+        Above about a thousand numbers a sample this is faster than `normal`, on a GPU by far. The numbers are those of
+        torch's generator on that kind of device: the CPU's differ from CUDA's.
+        """
+        import torch
+
+        field = torch.empty((len(self.indices), *shape), device=self.device)
+        generator = torch.Generator(self.device)
+        for row, index in zip(field, self.indices, strict=True):
+            row.normal_(generator=generator.manual_seed(derive_seed(self.seed, self.step, purpose, int(index))))
+        return field
+
     def _words(self, purpose: str, shape: Sequence[int]) -> npt.NDArray[np.uint32]:
         """(N, *shape) uniform 32-bit words."""
         count = math.prod(shape)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pentimento.capabilities import Intervenes
 from pentimento.errors import ModelError, suggest
-from pentimento.model import Condition, Intervenes, Model
+from pentimento.model import Condition, Model
 from pentimento.runtime import Draws
 
 __all__ = ["SAMPLE_CHUNK", "default_condition", "run_stages", "sample_chunks"]

@@ -8,19 +8,9 @@ import copy
 import pytest
 import torch
 
+from pentimento.capabilities import Encodes, Intervenes, Predicts, Samples, Scores, require
 from pentimento.errors import ModelError
-from pentimento.model import (
-    Attribute,
-    Batch,
-    Condition,
-    DataSpec,
-    Encodes,
-    Intervenes,
-    Predicts,
-    Samples,
-    Scores,
-    require,
-)
+from pentimento.model import Attribute, Batch, Condition, DataSpec
 from pentimento.models import MODELS, build, load, save
 from pentimento.runtime import Draws
 from pentimento.sampling import default_condition, run_stages, sample_chunks

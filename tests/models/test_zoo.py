@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pentimento.model import DataSpec, Predicts, Samples
+from pentimento.capabilities import Predicts, Samples
+from pentimento.model import DataSpec
 from pentimento.models import CARD, WEIGHTS, build, find, load, read_weights, save, zoo_names
 from pentimento.sampling import default_condition, sample_chunks
 from pentimento.training.recipe import find_recipe, load_recipe, recipe_names

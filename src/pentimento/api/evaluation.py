@@ -180,8 +180,8 @@ class _Bench:
         return report.conclude(found, against, self.seed), sheet
 
     def _open(self, name: str) -> tuple[Subject, Reference | None]:
+        from pentimento.capabilities import Samples, require
         from pentimento.evaluate.pictures import open_folder, open_model
-        from pentimento.model import Samples, require
         from pentimento.models import MODELS, load
         from pentimento.training.recipe import DataOptions
 
@@ -281,7 +281,7 @@ def _data_options(name: str) -> DataOptions:
 
 def _preview(subject: Subject) -> dict[str, Tensor]:
     """A sheet of a few pictures, where the subject has such of one size."""
-    from pentimento.model import Samples
+    from pentimento.capabilities import Samples
 
     makes_none = subject.model is not None and not isinstance(subject.model, Samples)
     if makes_none or (subject.dataset is not None and subject.dataset.common_size is None):
@@ -354,9 +354,9 @@ def _ask_people(
     overwrite: bool,
     progress: ProgressCallback,
 ) -> EvaluateResult:
+    from pentimento.capabilities import Samples, require
     from pentimento.evaluate.blind import write_study
     from pentimento.evaluate.pictures import draw_samples
-    from pentimento.model import Samples, require
     from pentimento.models import MODELS, load
     from pentimento.runtime import choose_device
 

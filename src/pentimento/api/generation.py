@@ -71,7 +71,7 @@ def generate(
         overwrite: Replace what stands at OUT.
     """
     from pentimento import images
-    from pentimento.model import Regenerates, Samples, require
+    from pentimento.capabilities import Regenerates, Samples, require
     from pentimento.models import MODELS, load
     from pentimento.runtime import choose_device
     from pentimento.tasks import generate as task

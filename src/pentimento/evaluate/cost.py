@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from pentimento.capabilities import Predicts, Samples
 from pentimento.errors import EvaluationError
 from pentimento.evaluate.intervals import Estimate
-from pentimento.model import Model, Predicts, Samples
+from pentimento.model import Model
 from pentimento.runtime import Draws
 from pentimento.sampling import default_condition
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pentimento.capabilities import Scores
 from pentimento.evaluate.pictures import Pictures, condition_for
-from pentimento.model import Batch, Model, Scores
+from pentimento.model import Batch, Model
 from pentimento.runtime import Draws, Progress, ProgressCallback, no_progress
 
 __all__ = ["MARGINAL", "log_likelihoods"]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pentimento import images
+from pentimento.capabilities import Predicts, Samples, Scores
 from pentimento.data.dataset import PackedDataset
 from pentimento.data.fit import to_planes
 from pentimento.errors import EvaluationError, suggest
@@ -27,7 +28,6 @@ from pentimento.evaluate.neighbours import neighbours
 from pentimento.evaluate.pairs import diversity, fidelity
 from pentimento.evaluate.pictures import Pictures, Reference, Subject, condition_for
 from pentimento.evaluate.records import Option
-from pentimento.model import Predicts, Samples, Scores
 
 __all__ = ["METRICS", "check_metrics", "measure"]
 

@@ -8,10 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from pentimento.capabilities import Predicts
 from pentimento.data.fit import recolour
 from pentimento.errors import ModelError
 from pentimento.features.network import FeatureNetwork, Features, bilinear
-from pentimento.model import Model, Predicts
+from pentimento.model import Model
 from pentimento.models import MODELS
 
 __all__ = ["TrainedNetwork"]

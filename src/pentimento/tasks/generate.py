@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pentimento import images
+from pentimento.capabilities import Samples
 from pentimento.data.fit import recolour
 from pentimento.errors import ExistsError, ImageError, ModelError
-from pentimento.model import Condition, DataSpec, Model, Samples
+from pentimento.model import Condition, DataSpec, Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Draws, Progress, ProgressCallback, atomic_folder, no_progress
 from pentimento.sampling import SAMPLE_CHUNK, default_condition, sample_chunks

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from pentimento import images
-from pentimento.model import Batch, Encodes, Model, Samples
+from pentimento.capabilities import Encodes, Samples
+from pentimento.model import Batch, Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback
 from pentimento.sampling import default_condition, sample_chunks
