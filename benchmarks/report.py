@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from reporting import RESULTS, Figure, Report, Spread, Value, read
+from restoration import PARTS
 
 __all__ = ["PAGE", "render"]
 
@@ -22,10 +23,16 @@ EMPTY = "\nNo measurement has been published yet: `benchmarks/results/` is empty
 
 def render(folder: Path) -> str:
     """The page for all results in `folder`."""
-    reports = [read(path) for path in sorted(folder.glob("*.json"))]
+    reports = [read(path) for path in sorted(folder.glob("*.json"), key=_place)]
     if not reports:
         return HEAD + EMPTY
     return HEAD + _summary(reports) + "".join(_section(report) for report in reports)
+
+
+def _place(path: Path) -> tuple[str, int]:
+    """By script, and of one that is measured in parts in their order there."""
+    script, _, part = path.stem.partition("-")
+    return script, list(PARTS).index(part) if part else 0
 
 
 def _summary(reports: list[Report]) -> str:

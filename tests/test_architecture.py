@@ -14,8 +14,8 @@ import pentimento
 ROOT = Path(pentimento.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-FLOOR = {"errors", "runtime", "validation", "provenance", "colour", "formats", "images"}
-BUILDING = {"layers", "losses", "data", "model", "capabilities", "sampling"}
+FLOOR = {"errors", "runtime", "validation", "provenance", "colour", "formats", "images", "large"}
+BUILDING = {"layers", "losses", "data", "model", "capabilities", "sampling", "restoring"}
 ENGINES = {"training", "tasks", "evaluate"}
 # room -> the rooms it may import from (besides itself)
 ALLOWED: dict[str, set[str]] = {
@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "provenance": {"errors"},
     "colour": {"errors", "runtime"},
     "formats": {"errors", "colour"},
-    "images": FLOOR,
+    "images": FLOOR - {"large"},
+    "large": FLOOR,
     **dict.fromkeys(BUILDING, FLOOR | BUILDING),
     "models": FLOOR | BUILDING,
     "features": FLOOR | BUILDING | {"models"},

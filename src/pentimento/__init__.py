@@ -3,8 +3,8 @@
 >>> import pentimento
 >>> model = pentimento.load("runs/digits-gan-digits")  # doctest: +SKIP
 
-`load` gives a trained model; `train`, `generate` and `inspect` are verbs of `pentimento.api`, under which there are
-also `pentimento.api.evaluate` and `pentimento.api.models`: these two names are packages here.
+`load` gives a trained model; `train`, `generate`, `restore` and `inspect` are verbs of `pentimento.api`, under which
+there are also `pentimento.api.evaluate` and `pentimento.api.models`: these two names are packages here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pentimento.api import generate, inspect, train
+    from pentimento.api import generate, inspect, restore, train
     from pentimento.models import load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "generate", "inspect", "load", "train"]
+__all__ = ["__version__", "generate", "inspect", "load", "restore", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 Pillow decodes and encodes what is 8 bit, and 16-bit gray. It silently cuts 16-bit colour to 8 bit, so that goes
 through libvips. TIFF is written here, on Pillow's directory writer: Pillow's TIFF encoder fails on EXIF with
-sub-directories when it compresses, and libvips writes no EXIF into TIFF.
+sub-directories when it compresses, and libvips writes no EXIF into TIFF, whatever its `keep` says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,7 +21,16 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from pentimento.colour import Pixels, import_pyvips
 from pentimento.errors import ImageError, PentimentoError
 
-__all__ = ["Decoded", "decode", "encode"]
+__all__ = [
+    "Decoded",
+    "compressed",
+    "decode",
+    "encode",
+    "new_tiff_directory",
+    "reason",
+    "tiff_directory",
+    "upright_exif",
+]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _ORIENTATION = 274
@@ -29,9 +38,8 @@ _EXIF_IFD, _GPS_IFD, _INTEROP = 34665, 34853, 40965
 # Of the tags of a TIFF directory, those that describe the picture and not the layout of the file: description, maker,
 # model, resolution, software, date, artist, host, copyright, rating, the EXIF and GPS directories.
 _DESCRIPTIVE = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432, _EXIF_IFD, _GPS_IFD}
-_TURNS: dict[
-    int, Callable[[Pixels], Pixels]
-] = {  # EXIF 2.3, table 6: what brings row 0 to the top, column 0 to the left
+_Turn = Callable[[Pixels], Pixels]
+_TURNS: dict[int, _Turn] = {  # EXIF 2.3, table 6: what brings row 0 to the top, column 0 to the left
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -41,6 +49,7 @@ _TURNS: dict[
     8: lambda a: np.rot90(a, 1),
 }
 _STRIP_ROWS = 256
+_BIG_HEAD = b"II\x2b\0\x08\0\0\0" + (16).to_bytes(8, "little")
 _JPEG_XMP_MAX = 65_502  # bytes: a segment's 65,535 less its length field and the name space
 
 
@@ -76,7 +85,7 @@ def decode(data: bytes, name: str) -> Decoded:
     if not data:
         raise ImageError(f"{name}: the file is empty")
     try:
-        tiff = _tiff_directory(data)
+        tiff = tiff_directory(io.BytesIO(data))
         if _is_deep(data, tiff):
             return _decode_by_vips(data, tiff)
         return _decode_by_pillow(data)
@@ -85,25 +94,27 @@ def decode(data: bytes, name: str) -> Decoded:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a PNG, JPEG, WebP, TIFF, BMP or GIF picture, or damaged at its start") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name}: more pixels than are safe to open ({_reason(error)})") from error
+        raise ImageError(f"{name}: more pixels than are safe to open ({reason(error)})") from error
     except Exception as error:  # decoders raise whatever their parsing trips over, struct.error and SyntaxError too
-        raise ImageError(f"{name}: truncated or damaged ({_reason(error)})") from error
+        raise ImageError(f"{name}: truncated or damaged ({reason(error)})") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """One line of what a library said."""
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
 
 
-def _tiff_directory(data: bytes) -> Image.Exif | None:
+def tiff_directory(stream: BinaryIO) -> Image.Exif | None:
     """The first directory of a TIFF or BigTIFF file (EXIF is a TIFF file without a picture), or None for others."""
-    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    stream.seek(0)
+    head = stream.read(16)
+    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return None
-    big = b"+" in data[:4]
-    head = ImageFileDirectory_v2(data[: 16 if big else 8])
+    big = b"+" in head[:4]
+    start = ImageFileDirectory_v2(head if big else head[:8])
     tags = Image.Exif()
-    tags.endian, tags.bigtiff = head._endian, big
-    tags.load_from_fp(io.BytesIO(data), head.next)
+    tags.endian, tags.bigtiff = start._endian, big
+    tags.load_from_fp(stream, start.next)
     return tags
 
 
@@ -217,18 +228,18 @@ def _upright(
     xmp: bytes | None,
 ) -> Decoded:
     orientation = tags.get(_ORIENTATION) if tags is not None else None
-    turn: Callable[[Pixels], Pixels] = _TURNS.get(orientation if isinstance(orientation, int) else 1, lambda a: a)
+    turn: _Turn = _TURNS.get(orientation if isinstance(orientation, int) else 1, lambda a: a)
     return Decoded(
         pixels=np.ascontiguousarray(turn(pixels)),
         alpha=None if alpha is None else np.ascontiguousarray(turn(alpha)),
         format=kind,
         icc_profile=icc_profile,
-        exif=_exif_bytes(tags, only_descriptive=kind == "TIFF"),
+        exif=upright_exif(tags, only_descriptive=kind == "TIFF"),
         xmp=xmp,
     )
 
 
-def _exif_bytes(tags: Image.Exif | None, *, only_descriptive: bool) -> bytes | None:
+def upright_exif(tags: Image.Exif | None, *, only_descriptive: bool) -> bytes | None:
     """EXIF anew, with orientation 1 and without the thumbnail, which would go on showing the picture as it was."""
     if tags is None:
         return None
@@ -281,7 +292,7 @@ def encode(picture: Decoded, quality: int | None) -> bytes:
     except PentimentoError:
         raise
     except Exception as error:  # too many pixels a side, too much metadata: each encoder in its own words
-        raise ImageError(f"{picture.format} cannot hold this picture ({_reason(error)})") from error
+        raise ImageError(f"{picture.format} cannot hold this picture ({reason(error)})") from error
 
 
 def _interleaved(picture: Decoded) -> Pixels:
@@ -329,37 +340,56 @@ def _png_by_vips(picture: Decoded) -> bytes:
 
 
 def _tiff(picture: Decoded) -> bytes:
-    """Little-endian baseline TIFF: strips, Deflate, horizontal differences (TIFF 6.0, sections 7, 14 and 18)."""
+    """In strips; see `new_tiff_directory`."""
     samples = _interleaved(picture)
-    height, width, bands = samples.shape
-    bits = 8 * samples.dtype.itemsize
-    steps = samples.astype(f"<u{bits // 8}")
-    steps[:, 1:] -= samples[:, :-1]  # modulo 2^bits, as the format wants it
-    strips = [zlib.compress(steps[row : row + _STRIP_ROWS].tobytes(), 6) for row in range(0, height, _STRIP_ROWS)]
+    height, width, _ = samples.shape
+    rows = range(0, height, _STRIP_ROWS)
+    strips = [compressed(samples[row : row + _STRIP_ROWS]) for row in rows]
     sizes = [len(strip) for strip in strips]
     if sum(sizes) > 2**32 - 2**20:
         raise ImageError("TIFF ends at 4 GiB; write smaller pictures")
-    directory = ImageFileDirectory_v2()
-    described = Image.Exif()
-    described.load(picture.exif or b"")
-    for tag, value in described.items():
-        directory[tag] = described.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else _text(value)
-    colours = picture.pixels.shape[-1]
-    directory[256], directory[257] = width, height
-    directory[258], directory[277], directory[339] = (bits,) * bands, bands, (1,) * bands
-    directory[259], directory[317] = 8, 2  # Deflate, horizontal differences
-    directory[262] = {1: 1, 3: 2, 4: 5}[colours]  # black is zero, RGB, CMYK
+    directory = new_tiff_directory(picture, height, width)
     directory[278], directory[279] = _STRIP_ROWS, tuple(sizes)
     # Counted from the first strip: `save` adds where the directory ends.
     directory[273] = tuple(sum(sizes[:i]) for i in range(len(sizes)))
-    directory[284] = 1  # samples of a pixel side by side
-    if picture.alpha is not None:
-        directory[338] = 2  # alpha that has not been multiplied into the colours
-    if picture.icc_profile:
-        directory[34675] = picture.icc_profile
-    if picture.xmp:
-        directory[700] = picture.xmp
     stream = io.BytesIO()
     directory.save(stream)
     stream.write(b"".join(strips))
     return stream.getvalue()
+
+
+def compressed(samples: Pixels) -> bytes:
+    """(h, w, bands) as a strip or a tile: little-endian, horizontal differences, Deflate (TIFF 6.0, section 14)."""
+    steps = samples.astype(samples.dtype.newbyteorder("<"))
+    steps[:, 1:] -= samples[:, :-1]  # modulo 2^bits, as the format wants it
+    return zlib.compress(steps.tobytes(), 6)
+
+
+def new_tiff_directory(like: Decoded, height: int, width: int, *, big: bool = False) -> ImageFileDirectory_v2:
+    """All of a TIFF directory but where the samples are, which `compressed` makes (TIFF 6.0, sections 7, 14 and 18).
+
+    Args:
+        like: has the bits, the channels, the alpha and the metadata, if not the size.
+        height: of the picture.
+        width: of the picture.
+        big: BigTIFF, for more than 4 GiB.
+    """
+    directory = ImageFileDirectory_v2(_BIG_HEAD) if big else ImageFileDirectory_v2()
+    described = Image.Exif()
+    described.load(like.exif or b"")
+    for tag, value in described.items():
+        directory[tag] = described.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else _text(value)
+    colours, bits = like.pixels.shape[-1], 8 * like.pixels.dtype.itemsize
+    bands = colours + (like.alpha is not None)
+    directory[256], directory[257] = width, height
+    directory[258], directory[277], directory[339] = (bits,) * bands, bands, (1,) * bands
+    directory[259], directory[317] = 8, 2  # Deflate, horizontal differences
+    directory[262] = {1: 1, 3: 2, 4: 5}[colours]  # black is zero, RGB, CMYK
+    directory[284] = 1  # samples of a pixel side by side
+    if like.alpha is not None:
+        directory[338] = 2  # alpha that has not been multiplied into the colours
+    if like.icc_profile:
+        directory[34675] = like.icc_profile
+    if like.xmp:
+        directory[700] = like.xmp
+    return directory

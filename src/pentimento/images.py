@@ -2,7 +2,8 @@
 
 Inside, a picture is sRGB-encoded, upright, gray or RGB, 8 or 16 bit; as a tensor float32 in [0, 1], (C, H, W).
 Alpha, EXIF and the ICC profile are kept aside; ``write(..., like=picture)`` puts them back, and the colours into the
-profile they came in. Colours outside sRGB's gamut are clipped to it on the way in.
+profile they came in. Colours outside sRGB's gamut are clipped to it on the way in; ``write(..., changed=mask)`` leaves
+all other pixels as the file had them, sample by sample.
 
 Importing this imports neither torch nor pyvips.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from pentimento import colour
 from pentimento.colour import Pixels
@@ -31,23 +33,20 @@ __all__ = [
     "READABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
     "Background",
+    "BoolArray",
     "Picture",
     "describe",
+    "file_samples",
     "grid",
     "read",
+    "to_samples",
     "write",
 ]
 
 Background = tuple[float, float, float]
+BoolArray = npt.NDArray[np.bool_]
 
-_FORMAT_OF_SUFFIX = {
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
+_FORMAT_OF_SUFFIX = {".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 WRITABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
 READABLE_SUFFIXES = WRITABLE_SUFFIXES | {".bmp", ".gif", ".jfif", ".jpe"}
 
@@ -66,6 +65,10 @@ class Picture:
         exif: with orientation 1, or None.
         format: of the file it was read from, e.g. ``"PNG"``.
 
+    Attributes:
+        own: (H, W, 1, 3 or 4), same dtype: the file's samples where reading converted their colours; None: `pixels` are
+            the file's. Only `of_file` sets it, so that one made by ``dataclasses.replace`` has none, and no stale one.
+
     Raises:
         ImageError: arrays of another shape or dtype.
     """
@@ -75,6 +78,7 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     format: str = "PNG"
+    own: Pixels | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -82,6 +86,20 @@ class Picture:
             raise ImageError(f"pixels: (H, W, 1 or 3), uint8 or uint16 expected, got {shape}, {dtype}")
         if self.alpha is not None and (self.alpha.shape != shape[:2] or self.alpha.dtype != dtype):
             raise ImageError(f"alpha: {shape[:2]}, {dtype} expected, got {self.alpha.shape}, {self.alpha.dtype}")
+
+    @classmethod
+    def of_file(cls, raw: Decoded) -> Picture:
+        """What a file holds, in the working space."""
+        pixels = colour.to_srgb(raw.pixels, raw.icc_profile) if raw.icc_profile else None
+        used = raw.icc_profile if pixels is not None else None
+        if pixels is None:
+            pixels = colour.cmyk_to_rgb(raw.pixels) if raw.pixels.shape[-1] == 4 else raw.pixels
+        picture = cls(pixels, raw.alpha, used, raw.exif, raw.format)
+        return picture if pixels is raw.pixels else picture._with_own(raw.pixels)
+
+    def _with_own(self, own: Pixels | None) -> Picture:
+        object.__setattr__(self, "own", own)  # frozen for all others
+        return self
 
     @property
     def height_px(self) -> int:
@@ -110,6 +128,12 @@ class Picture:
         values = colour.composite(self.pixels, self.alpha, background)
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
+    def crop(self, top: int, left: int, height: int, width: int) -> Picture:
+        """A window of it, in pixels, with all that it carries; a view."""
+        cut = (slice(top, top + height), slice(left, left + width))
+        part = replace(self, pixels=self.pixels[cut], alpha=None if self.alpha is None else self.alpha[cut])
+        return part._with_own(None if self.own is None else self.own[cut])
+
     def composited(self, background: Background = _WHITE) -> Picture:
         """The same picture without transparency: over `background`, rounded to its own bit depth."""
         if self.alpha is None:
@@ -135,12 +159,7 @@ def read(source: Path | str | bytes, name: str | None = None) -> Picture:
         MissingExtraError: 16-bit colour, and pyvips is not installed.
     """
     data, name = _load(source, name)
-    raw = decode(data, name)
-    pixels = colour.to_srgb(raw.pixels, raw.icc_profile) if raw.icc_profile else None
-    used = raw.icc_profile if pixels is not None else None
-    if pixels is None:
-        pixels = colour.cmyk_to_rgb(raw.pixels) if raw.pixels.shape[-1] == 4 else raw.pixels
-    return Picture(pixels, raw.alpha, used, raw.exif, raw.format)
+    return Picture.of_file(decode(data, name))
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -192,6 +211,7 @@ def write(
     *,
     provenance: Provenance | None = None,
     like: Picture | None = None,
+    changed: BoolArray | None = None,
     bits: Literal[8, 16] | None = None,
     quality: int | None = None,
 ) -> None:
@@ -207,12 +227,14 @@ def write(
         provenance: goes into the file as XMP.
         like: the picture this one was made from; its EXIF, its ICC profile and, where the size is the same, its alpha
             are put back. Make the tensor with ``to_tensor(background=None)`` if it has alpha.
+        changed: (H, W); where False, the file gets the samples that the file of `like` had, not converted, not rounded.
+            JPEG and lossy WebP take them too, and then change every pixel a little.
         bits: a sample, 8 or 16 (PNG and TIFF only); None is that of the picture or of `like`, where the format can.
         quality: 1 to 100, of lossy JPEG and WebP; None is 95 for JPEG, 4:4:4 always, and lossless WebP.
 
     Raises:
-        ImageError: another suffix, a tensor of another shape or with NaN or infinity, 16 bit asked of JPEG or WebP, or
-            a picture or metadata that the format cannot hold.
+        ImageError: another suffix, a tensor of another shape or with NaN or infinity, 16 bit asked of JPEG or WebP, a
+            picture or metadata that the format cannot hold, or `changed` where `like` has other samples than the file.
         MissingExtraError: 16-bit colour in PNG or with a profile, and pyvips is not installed.
         StorageError: the disk is full or refuses.
     """
@@ -223,18 +245,13 @@ def write(
     bits = _output_bits(bits, like, kind)
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"quality: 1 to 100 expected, got {quality}")
-    if isinstance(image, Picture):
-        pixels, alpha = colour.to_bits(image.pixels, bits), image.alpha
-    else:
-        pixels, alpha = _quantized(_checked(image), bits), None
-    if alpha is None and like is not None and like.alpha is not None and like.alpha.shape == pixels.shape[:2]:
-        alpha = like.alpha
-    alpha = None if alpha is None else colour.to_bits(alpha, bits)
-    if alpha is not None and kind == "JPEG":
-        pixels, alpha = _quantized(colour.composite(pixels, alpha, _WHITE), bits), None
-    pixels, profile = _into_profile(pixels, like.icc_profile if like else None, kind, alpha is not None)
     xmp = to_xmp(provenance) if provenance is not None else None
     try:
+        if isinstance(image, Picture):
+            pixels, alpha = colour.to_bits(image.pixels, bits), image.alpha
+        else:
+            pixels, alpha = to_samples(image, bits), None
+        pixels, alpha, profile = file_samples(pixels, alpha, like, kind, changed)
         payload = encode(Decoded(pixels, alpha, kind, profile, like.exif if like else None, xmp), quality)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
@@ -262,8 +279,12 @@ def _output_bits(bits: int | None, like: Picture | None, kind: str) -> Literal[8
     return cast(Literal[8, 16], bits)
 
 
-def _checked(image: Tensor) -> Pixels:
-    """(H, W, C) float32 of a tensor that can be a picture."""
+def to_samples(image: Tensor, bits: Literal[8, 16]) -> Pixels:
+    """(C, H, W) or (1, C, H, W) floats in [0, 1] to (H, W, C) of `bits`, clamped and rounded to nearest.
+
+    Raises:
+        ImageError: a tensor of another shape, or with NaN or infinity.
+    """
     import torch
 
     if not isinstance(image, torch.Tensor) or not image.is_floating_point():
@@ -277,7 +298,7 @@ def _checked(image: Tensor) -> Pixels:
     values = image.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(values).all()):
         raise ImageError("image: it holds NaN or infinity; nothing was written")
-    return np.asarray(values.permute(1, 2, 0).numpy())
+    return _quantized(values.permute(1, 2, 0).numpy(), bits)
 
 
 def _quantized(values: Pixels, bits: int) -> Pixels:
@@ -287,15 +308,63 @@ def _quantized(values: Pixels, bits: int) -> Pixels:
     return np.ascontiguousarray(scaled).astype(np.uint16 if bits == 16 else np.uint8)
 
 
+def file_samples(
+    pixels: Pixels, alpha: Pixels | None, like: Picture | None, kind: str, changed: BoolArray | None = None
+) -> tuple[Pixels, Pixels | None, bytes | None]:
+    """The samples, the alpha and the ICC profile that go into a file of format `kind`; see `write` for the rest.
+
+    Args:
+        pixels: (H, W, 1 or 3), sRGB, at the bit depth of the file.
+        alpha: (H, W), or None: that of `like`, if the size is the same.
+
+    Raises:
+        ImageError: `changed`, and the samples of `like` are not such as the file will hold.
+    """
+    size = pixels.shape[:2]
+    if changed is not None and (changed.shape != size or changed.dtype != bool):
+        raise ImageError(f"changed: {size}, bool expected, got {changed.shape}, {changed.dtype}")
+    if changed is not None and (like is None or like.pixels.shape[:2] != size):
+        raise ImageError("changed: needs `like`, of the same size, whose samples are kept")
+    bits = 8 * pixels.dtype.itemsize
+    if alpha is None and like is not None and like.alpha is not None and like.alpha.shape == size:
+        alpha = like.alpha
+    alpha = None if alpha is None else colour.to_bits(alpha, bits)
+    if alpha is not None and kind == "JPEG":
+        changed = None if changed is None else changed | (alpha < 2**bits - 1)  # white shows through: not a sample
+        pixels, alpha = _quantized(colour.composite(pixels, alpha, _WHITE), bits), None
+    pixels, profile = _into_profile(pixels, like.icc_profile if like else None, kind, alpha is not None)
+    if changed is not None and like is not None:
+        pixels = np.where(changed[..., None], pixels, _own_samples(like, pixels, profile, kind))
+        if alpha is not None and like.alpha is not None:
+            alpha = np.where(changed, alpha, like.alpha)
+    return pixels, alpha, profile
+
+
+def _own_samples(like: Picture, pixels: Pixels, profile: bytes | None, kind: str) -> Pixels:
+    """The samples of the file that `like` was read from, which must be of the kind of `pixels`."""
+    if like.own is None and like.icc_profile is not None:
+        corner = like.pixels[:1, :1]
+        if colour.to_srgb(corner, like.icc_profile) is not corner:  # so `read` has converted them
+            raise ImageError("changed: `like` was altered after it was read, and has lost the file's own samples")
+    own = like.pixels if like.own is None else like.own
+    if own.shape != pixels.shape or own.dtype != pixels.dtype or (like.own is not None and profile is None):
+        had, holds = _in_words(own, like.icc_profile), _in_words(pixels, profile)
+        raise ImageError(f"changed: `like` has {had}, this {kind} {holds}: samples cannot be kept as they are")
+    return own
+
+
+def _in_words(samples: Pixels, profile: bytes | None) -> str:
+    space = {1: "gray", 3: "RGB", 4: "CMYK"}[samples.shape[-1]]
+    return f"{8 * samples.dtype.itemsize}-bit {space} {'with' if profile else 'without'} an ICC profile"
+
+
 def _into_profile(pixels: Pixels, profile: bytes | None, kind: str, has_alpha: bool) -> tuple[Pixels, bytes | None]:
     """`pixels` in `profile`, and the profile; or both untouched and None where the file could not say it."""
     moved = colour.from_srgb(pixels, profile) if profile is not None else None
     if moved is None:
         return pixels, None
     channels = moved.shape[-1]
-    if channels == 4 and (kind not in ("JPEG", "TIFF") or has_alpha):
-        return pixels, None
-    if channels == 1 and kind == "WEBP":
+    if (channels == 4 and (kind not in ("JPEG", "TIFF") or has_alpha)) or (channels == 1 and kind == "WEBP"):
         return pixels, None
     return moved, profile
 

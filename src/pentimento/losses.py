@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 __all__ = [
+    "L1",
     "AdversarialLoss",
+    "PictureLosses",
     "bernoulli_log_prob",
+    "charbonnier",
     "discriminator_loss",
     "gaussian_log_prob",
     "generator_loss",
@@ -123,6 +127,30 @@ def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(0, 1)) in nats per sample, (N,) (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+
+
+# ------------------------------------------------------------------------------------- picture by picture
+Weight = Annotated[float, Field(ge=0)]
+
+
+class PictureLosses(BaseModel):
+    """Weights of the losses between a picture that a network made and the one that it should have made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    l1: Weight = 0.0
+    l2: Weight = 0.0
+    charbonnier: Weight = 0.0
+    perceptual: Weight = 0.0  # see `perceptual_distance`
+    adversarial: Weight = 0.0  # of a discriminator of patches
+
+
+L1 = PictureLosses(l1=1.0)
+
+
+def charbonnier(difference: Tensor, scale: float = 1e-3) -> Tensor:
+    """``sqrt(d^2 + scale^2)``: L1 that is smooth where it is small (Charbonnier et al. 1994; Lai et al. 2017)."""
+    return (difference.square() + scale**2).sqrt()
 
 
 # ------------------------------------------------------------------------------------------- perceptual

@@ -10,7 +10,7 @@ protocols of `pentimento.capabilities` and asks for those, never for a class.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -201,13 +201,11 @@ class Model(nn.Module):
     """Base of all families. A constructor's keywords *are* the config: stored as given and never reinterpreted.
 
     A family declares `family`, `players()` and `loss()`. It may set `monitor` to the name of the logged figure that
-    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused. It names
-    in `borrows` the frozen networks that its loss cannot do without, see `attach`.
+    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused.
     """
 
     family: ClassVar[str]
     monitor: ClassVar[str | None] = None
-    borrows: ClassVar[tuple[str, ...]] = ()
     config: dict[str, Any]
     origin: Origin | None
 
@@ -229,6 +227,11 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    @classmethod
+    def borrows(cls, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG003
+        """Names of the frozen networks that the loss of a model with this config cannot do without, see `attach`."""
+        return ()
 
     def players(self) -> tuple[Player, ...]:
         """The players of the game, in the order in which they move."""

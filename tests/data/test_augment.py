@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pentimento.data.augment import Augment, augment
+from pentimento.errors import DataError
 from pentimento.runtime import Draws
 
 EVERYTHING = Augment(mirror=True, shift=0.1, rotate_degrees=20, scale=0.2, colour=0.5, cutout=0.3)
@@ -36,6 +37,16 @@ def test_options_out_of_range(wrong: dict[str, float]) -> None:
 def test_nothing_asked_nothing_done() -> None:
     x = images()
     assert augment(x, Augment(), DRAWS, clamp=True) is x
+
+
+def test_turns_are_exact_and_each_as_likely() -> None:
+    x = torch.rand(400, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    y = augment(x, Augment(turns=True), Draws(0, range(400)))
+    found = [(y == torch.rot90(x, k, (2, 3))).flatten(1).all(1).sum().item() for k in range(4)]
+    assert sum(found) == 400
+    assert min(found) > 70
+    with pytest.raises(DataError, match="augment.turns: square pictures expected, these are 4x5"):
+        augment(x[:, :, :4], Augment(turns=True), Draws(0, range(400)))
 
 
 def test_mirror_is_exact_and_of_half() -> None:

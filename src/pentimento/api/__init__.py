@@ -7,16 +7,19 @@ torch; each function imports what it needs.
 from pentimento.api.evaluation import EvaluateResult, evaluate
 from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
+from pentimento.api.restoration import RestoreResult, restore
 from pentimento.api.training import TrainResult, train
 
 __all__ = [
     "EvaluateResult",
     "GenerateResult",
     "ModelsResult",
+    "RestoreResult",
     "TrainResult",
     "evaluate",
     "generate",
     "inspect",
     "models",
+    "restore",
     "train",
 ]

@@ -37,13 +37,13 @@ def build_app() -> App:
     """The commands. Options and help come from the functions of `api`."""
     app = App(
         name="pentimento",
-        help="Image models you own: train them on your own pictures, generate, and find out what causes what.\n\n"
+        help="Image models you own: train them on your own pictures, generate, restore, find out what causes what.\n\n"
         "Every command also takes --json (one JSON object on standard output) and --debug (show the traceback).",
         version=pentimento.__version__,
         console=Console(stderr=False),
         result_action="return_value",
     )
-    for verb in (api.train, api.generate, api.evaluate, api.models, api.inspect):
+    for verb in (api.train, api.generate, api.restore, api.evaluate, api.models, api.inspect):
         app.command(verb)
     return app
 
@@ -69,6 +69,11 @@ def run(arguments: list[str]) -> int:
         if result is not None and os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
             _print_json(result) if as_json else _print(result)
             sys.stdout.flush()
+        failed = getattr(result, "failed", None)
+        if failed:
+            done = "the others are done" if result.files else "none is done"
+            print(f"pentimento: {len(failed)} could not be used, {done}; see failed above", file=sys.stderr)
+            return InputError.exit_code
     except KeyboardInterrupt as error:
         return _fail(error, str(error) or "interrupted; what was finished before is whole", INTERRUPTED, as_json, debug)
     except (PentimentoError, CycloptsError) as error:

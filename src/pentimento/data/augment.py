@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pentimento.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,6 +28,7 @@ class Augment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mirror: bool = False  # half of the pictures left to right
+    turns: bool = False  # by quarters of a circle, each as likely; for square pictures without an up and a down
     shift: Annotated[float, Field(ge=0, le=1)] = 0.0  # at most, as a fraction of each side
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, either way
     scale: Annotated[float, Field(ge=0, le=4)] = 0.0  # factor log-uniform in [1 / (1 + scale), 1 + scale]
@@ -40,7 +43,7 @@ class Augment(BaseModel):
     @property
     def active(self) -> bool:
         """Whether anything is changed at all."""
-        return self.mirror or self.geometric or self.colour > 0 or self.cutout > 0
+        return self.mirror or self.turns or self.geometric or self.colour > 0 or self.cutout > 0
 
 
 def augment(
@@ -51,33 +54,38 @@ def augment(
     fill: Literal["zeros", "border"] = "zeros",
     *,
     clamp: bool = False,
+    sides: Literal[1, 2] = 1,
 ) -> Tensor:
     """Change each picture at random, differentiably with respect to `images`.
 
     Every random number is the sample's own (see `Draws`), so what happens to a picture does not depend on the others of
-    its batch. The order is mirror, shift-rotate-scale (one bilinear resampling), colour, cutout.
+    its batch. The order is mirror, turns, shift-rotate-scale (one bilinear resampling), colour, cutout.
 
     It can be differentiated twice, so a gradient penalty may be taken before or after it.
 
     Args:
-        images: (N, C, H, W) in [0, 1], on any device.
+        images: (N, sides * C, H, W) in [0, 1], on any device.
         options: how far.
         draws: of the same N samples.
         purpose: distinguishes draws; real and generated pictures may share it or not.
         fill: what comes in from outside, black or the nearest pixel. The cut-out square is always black.
         clamp: to [0, 1], for data. Inside a loss leave it off: it would cut the gradient.
+        sides: 2 for pairs, whose two pictures are changed alike: where they were equal, they stay equal.
 
     Returns:
-        (N, C, H, W); `images` itself if nothing is to be done.
+        (N, sides * C, H, W); `images` itself if nothing is to be done.
     """
     changed = images
     if options.mirror:
         flipped = _uniform(draws, f"{purpose}/mirror", 1, images) < 0.5  # (N, 1)
         changed = changed.flip(3).where(flipped[:, :, None, None], changed)
+    if options.turns:
+        changed = _turn(changed, _uniform(draws, f"{purpose}/turns", 1, images)[:, 0])
     if options.geometric:
         changed = _move(changed, options, draws, purpose, fill)
     if options.colour:
-        changed = _recolour(changed, options.colour, draws, purpose)
+        separate = changed.reshape(len(changed), sides, -1, *changed.shape[2:])
+        changed = _recolour(separate, options.colour, draws, purpose).flatten(1, 2)
     if options.cutout:
         changed = changed * _keep(changed, options.cutout, draws, purpose)
     return changed.clamp(0, 1) if clamp and changed is not images else changed
@@ -86,6 +94,26 @@ def augment(
 def _uniform(draws: Draws, purpose: str, count: int, like: Tensor, *, low: float = 0.0) -> Tensor:
     """(N, count) uniform in [low, 1), of the type and on the device of `like`."""
     return draws.uniform(purpose, (count,), low).to(like.device, like.dtype)
+
+
+def _turn(images: Tensor, shares: Tensor) -> Tensor:
+    """Each picture by floor(4 share) quarters.
+
+    Raises:
+        DataError: the pictures are not square.
+    """
+    import torch
+
+    if images.shape[2] != images.shape[3]:
+        raise DataError(
+            f"augment.turns: square pictures expected, these are {images.shape[2]}x{images.shape[3]} (height x width); "
+            "set it to false, or data.size_px to a square"
+        )
+    quarters = (4 * shares).floor()
+    turned = images
+    for k in (1, 2, 3):
+        turned = torch.rot90(images, k, (2, 3)).where((quarters == k)[:, None, None, None], turned)
+    return turned
 
 
 def _move(images: Tensor, options: Augment, draws: Draws, purpose: str, fill: Literal["zeros", "border"]) -> Tensor:
@@ -113,13 +141,16 @@ def _move(images: Tensor, options: Augment, draws: Draws, purpose: str, fill: Li
 
 
 def _recolour(images: Tensor, strength: float, draws: Draws, purpose: str) -> Tensor:
-    """Brightness, saturation, contrast as in DiffAugment, whose [-1, 1] makes its +-0.5 our +-0.25."""
+    """Brightness, saturation, contrast as in DiffAugment, whose [-1, 1] makes its +-0.5 our +-0.25.
+
+    Of (N, sides, C, H, W): both sides by the same map of colours, so the contrast is about the mean of the two.
+    """
     numbers = strength * _uniform(draws, f"{purpose}/colour", 3, images, low=-1.0)  # (N, 3)
-    brightness, saturation, contrast = numbers[..., None, None, None].unbind(1)  # each (N, 1, 1, 1)
+    brightness, saturation, contrast = numbers[..., None, None, None, None].unbind(1)  # each (N, 1, 1, 1, 1)
     images = images + 0.25 * brightness
-    gray = images.mean(1, keepdim=True)  # (N, 1, H, W)
+    gray = images.mean(2, keepdim=True)  # (N, sides, 1, H, W)
     images = gray + (images - gray) * (1 + saturation)
-    mean = images.mean((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    mean = images.mean((1, 2, 3, 4), keepdim=True)  # (N, 1, 1, 1, 1)
     return mean + (images - mean) * (1 + 0.5 * contrast)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Generic, Self, TypeVar, get_args
+from typing import Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ class Batches:
 
     Global sample g = step * batch_size + row is picture ``permutation(seed, g // n)[g % n]`` of the n indices, so
     batches run on across the end of an epoch.
+
+    Of pairs, the inputs are a batch's images, and the targets its targets; both are cut and changed alike.
 
     Args:
         dataset: packed pictures.
@@ -94,7 +96,8 @@ class Batches:
         draws = Draws(self.seed, samples, step)
         images = self._images(chosen, draws if self.training else None)
         if self.training and self.augment is not None and self.augment.active:
-            images = augment(images, self.augment, draws, "augment", "border", clamp=True)
+            sides: Literal[1, 2] = 2 if self.dataset.paired else 1
+            images = augment(images, self.augment, draws, "augment", "border", clamp=True, sides=sides)
         return self._batch(images, chosen)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
@@ -119,26 +122,29 @@ class Batches:
             return order
 
     def _images(self, chosen: Sequence[int], draws: Draws | None) -> Tensor:
-        """(N, C, H, W) of the spec; cuts are at random positions if there are `draws`."""
+        """(N, C, H, W) of the spec, or (N, 2C, H, W) of pairs; cuts are at random positions if there are `draws`."""
         size = (self.spec.height_px, self.spec.width_px)
         white = self.dataset.full_scale
         if self.dataset.common_size == size:
             stacked = self.dataset.stacked(chosen)
             if stacked is not None:
-                return recolour(to_planes(stacked, white), self.spec.channels)
+                planes = recolour(to_planes(stacked, white), self.spec.channels)
+                return planes.view(len(chosen), -1, *size)
         places = np.full((len(chosen), 2), 0.5, dtype=np.float32)
         if draws is not None and self.fit in ("crop", "patch"):
             places = draws.uniform("place", (2,)).numpy()
         pictures = [
-            fit_picture(self.dataset.pixels(i), white, self.spec, fit=self.fit, place=place, background=self.background)
+            fit_picture(self.dataset.sides(i), white, self.spec, fit=self.fit, place=place, background=self.background)
             for i, place in zip(chosen, places, strict=True)
         ]
-        return torch.cat(pictures)
+        return torch.stack(pictures).flatten(1, 2)
 
     def _batch(self, images: Tensor, chosen: Sequence[int]) -> Batch:
         labels, values = self.dataset.labels, self.dataset.attribute_values
+        images, *targets = (side.contiguous() for side in images.chunk(2 if self.dataset.paired else 1, 1))
         return Batch(
             images,
+            targets=targets[0] if targets else None,
             labels=None if labels is None else torch.from_numpy(labels[chosen]),
             attributes=torch.from_numpy(values[chosen].astype(np.float32)) if self.dataset.attributes else None,
         )

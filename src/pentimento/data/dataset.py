@@ -4,13 +4,16 @@ A packed data set is a folder ``packed/<key>`` in the cache, the key being a has
 options and of the format's version:
 
 =============== =================================================================================================
-pixels.bin      the pictures one after another, each (H, W, C) in rows, uint8 or uint16
+pixels.bin      the pictures one after another, each (H, W, C) in rows, uint8 or uint16; of a pair the input, then the
+                target, of one size and one C
 offsets.npy     (N + 1,) int64, where each picture begins in pixels.bin, in values; the last is where all end
-heights.npy     (N,) int64; also widths.npy and channels.npy
+heights.npy     (N,) int64; also widths.npy and channels.npy, where a pair counts the channels of both
 labels.npy      (N,) int64 index into the classes, -1 without classes
 attributes.npy  (N, A) float64 in the order of the attributes, categorical ones as index into their values
-hashes.npy      (N,) uint64 of each picture's encoded file, or of its pixels where it came without one
-meta.json       source, content_hash, options, classes, attributes, left_out, notices (at the packing), broken, names
+hashes.npy      (N,) uint64 of each picture's encoded file, or of its pixels where it came without one; of a pair's
+                target, unless the two share a file
+meta.json       source, content_hash, options, paired, classes, attributes, left_out, notices (at the packing), broken,
+                names
 =============== =================================================================================================
 """
 
@@ -53,11 +56,12 @@ class PackedDataset:
         key: name of the folder.
         name: of the source.
         content_hash: of the source.
+        paired: whether every picture has a target.
         classes: class names in their natural order; a label is an index into them.
         attributes: `Attribute` records in the order of the columns of `attribute_values`.
         attribute_values: (N, A) float64.
         labels: (N,) int64, or None without classes.
-        hashes: (N,) uint64, of each picture's own content.
+        hashes: (N,) uint64, of each picture's own content, or of its target's.
         names: N names.
 
     Raises:
@@ -73,6 +77,7 @@ class PackedDataset:
             bytes_there = (folder / "pixels.bin").stat().st_size
             self.name: str = self.meta["source"]
             self.content_hash: str = self.meta["content_hash"]
+            self.paired: bool = self.meta.get("paired", False)  # older packings say nothing
             self.names: tuple[str, ...] = tuple(self.meta["names"])
             self.classes: tuple[str, ...] = tuple(self.meta["classes"])
             self.attributes = tuple(Attribute.model_validate(a) for a in self.meta["attributes"])
@@ -110,12 +115,17 @@ class PackedDataset:
         same = (self._heights == self._heights[0]).all() and (self._widths == self._widths[0]).all()
         return (int(self._heights[0]), int(self._widths[0])) if same else None
 
+    @property
+    def _sides(self) -> Literal[1, 2]:
+        """Pictures an index stands for."""
+        return 2 if self.paired else 1
+
     @functools.cached_property
     def _table(self) -> npt.NDArray[Any] | None:
-        """(N, H, W, C) view of all pictures, if they are all alike in size and channels."""
+        """(N, sides, H, W, C) view of all pictures, if they are all alike in size and channels."""
         if self.common_size is None or (self._channels != self._channels[0]).any():
             return None
-        return self._values.reshape(len(self), *self.common_size, int(self._channels[0]))
+        return self._values.reshape(len(self), self._sides, *self.common_size, -1)
 
     @property
     def full_scale(self) -> int:
@@ -126,22 +136,34 @@ class PackedDataset:
         """Share of the pictures that are lower or narrower than `size_px` (height, width), in [0, 1]."""
         return float(((self._heights < size_px[0]) | (self._widths < size_px[1])).mean())
 
-    def pixels(self, i: int) -> npt.NDArray[Any]:
-        """Picture `i`: (H, W, C) uint8 or uint16, a read-only view of the file."""
-        size = (self._heights[i], self._widths[i], self._channels[i])
+    def sides(self, i: int) -> npt.NDArray[Any]:
+        """Picture `i`, or both of pair `i`, the input first: (1 or 2, H, W, C), a read-only view of the file."""
+        height, width, channels = self._heights[i], self._widths[i], self._channels[i]
         begin = self._offsets[:-1][i]
-        return self._values[begin : begin + size[0] * size[1] * size[2]].reshape(size)
+        return self._values[begin : begin + height * width * channels].reshape(self._sides, height, width, -1)
+
+    def pixels(self, i: int) -> npt.NDArray[Any]:
+        """Picture `i`, the input of a pair: (H, W, C) uint8 or uint16, a read-only view of the file."""
+        pixels: npt.NDArray[Any] = self.sides(i)[0]
+        return pixels
 
     def stacked(self, indices: Sequence[int]) -> npt.NDArray[Any] | None:
-        """Pictures `indices` as a copy (n, H, W, C), if all pictures of the data set are alike, else None."""
-        return None if self._table is None else self._table[np.asarray(indices, dtype=np.int64)]
+        """Pictures `indices` as a copy, if all pictures of the data set are alike, else None.
+
+        Returns:
+            (n, H, W, C), or (2n, H, W, C) of pairs, each input before its target.
+        """
+        if self._table is None:
+            return None
+        chosen = self._table[np.asarray(indices, dtype=np.int64)]  # (n, sides, H, W, C)
+        return chosen.reshape(-1, *chosen.shape[2:])
 
     def spec(self, size_px: tuple[int, int] | None = None, channels: Literal[1, 3, "auto"] = "auto") -> DataSpec:
         """What the data set offers to a model that works at `size_px`.
 
         Args:
             size_px: (height, width); None takes the common size of the pictures.
-            channels: "auto" is 3 if any picture is in colour, else 1.
+            channels: "auto" is 3 if any picture is in colour, else 1; of a pair, those of one side.
 
         Raises:
             DataError: the pictures have different sizes and `size_px` is None, or an option is out of range.
@@ -157,7 +179,7 @@ class PackedDataset:
             )
         if len(size) != 2 or min(size) < 1:
             raise DataError(f"data.size_px: height and width of at least 1 expected, got {size}")
-        found = int(self._channels.max()) if channels == "auto" else channels
+        found = int(self._channels.max()) // self._sides if channels == "auto" else channels
         return DataSpec(
             channels=cast(Literal[1, 3], found),
             height_px=size[0],
@@ -170,7 +192,7 @@ class PackedDataset:
         """Indices for training and for validation: validation is where hash / 2^64 lies in [low, high).
 
         A picture's side depends on its own content only, so it stays where it is when others are added or removed,
-        and copies of one picture are never on both sides.
+        and copies of one picture are never on both sides; nor are pairs with the same target.
 
         Raises:
             DataError: not 0 <= low <= high <= 1.

@@ -12,7 +12,7 @@ from pentimento.colour import to_bits
 from pentimento.data.items import Item
 from pentimento.errors import DataError
 
-__all__ = ["decode", "shrink"]
+__all__ = ["decode", "decode_pair", "shrink"]
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16
 
@@ -30,13 +30,43 @@ def decode(item: Item, *, max_side_px: int, bits: int, background: tuple[float, 
         DataError: pixels of another shape or type.
         ImageError: a file that is no readable picture.
     """
+    return to_bits(shrink(_read(item, background), max_side_px), bits)
+
+
+def decode_pair(item: Item, *, max_side_px: int, bits: int, background: tuple[float, float, float]) -> Pixels:
+    """The pixels of `item` and of its target: (2, H, W, C), C 3 where one of them is in colour; else as `decode`.
+
+    Raises:
+        DataError: as `decode`; or the two differ in size, or the halves of a picture of an odd width would.
+        ImageError: as `decode`.
+    """
+    first = _read(item, background)
+    if isinstance(item.target, Item):
+        second = _read(item.target, background)
+        (height, width), (other_height, other_width) = first.shape[:2], second.shape[:2]
+        if (height, width) != (other_height, other_width):
+            raise DataError(
+                f"pairs: {item.name} is {height}x{width} and {item.target.name} {other_height}x{other_width} "
+                f"(height x width); bring the two to one size"
+            )
+    else:
+        width = first.shape[1]
+        if width % 2:
+            raise DataError(f"side-by-side: {item.name} is {width} pixels wide; two halves need an even width")
+        first, second = first[:, : width // 2], first[:, width // 2 :]
+    sides = [to_bits(shrink(side, max_side_px), bits) for side in (first, second)]
+    return np.stack(np.broadcast_arrays(*sides))  # gray is repeated beside colour
+
+
+def _read(item: Item, background: tuple[float, float, float]) -> Pixels:
+    """At native size and depth."""
     if isinstance(item.payload, bytes):
         pixels: Pixels = images.read(item.payload, name=item.name).composited(background).pixels
     else:
         pixels = item.payload
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8 or not pixels.size:
             raise DataError(f"{item.name}: (H, W, 1 or 3) uint8 expected, got {pixels.shape} {pixels.dtype}")
-    return to_bits(shrink(pixels, max_side_px), bits)
+    return pixels
 
 
 def shrink(pixels: Pixels, max_side_px: int) -> Pixels:

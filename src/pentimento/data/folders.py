@@ -27,7 +27,7 @@ from pentimento.data.items import Item, hash_items, pick_split
 from pentimento.data.metadata import METADATA_NAMES, Columns, read_metadata
 from pentimento.errors import DataError
 
-__all__ = ["SPLIT_NAMES", "Folder", "Tree", "TreeSource", "is_hidden"]
+__all__ = ["SPLIT_NAMES", "Folder", "Tree", "TreeSource", "is_hidden", "is_picture", "top_folders"]
 
 SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
 RUN_FILES = ("run.json", "recipe.toml")  # a folder that holds both is one of Pentimento's runs
@@ -131,7 +131,17 @@ class TreeSource:
         self._split = split
         self.name = tree.path.resolve().name
         self._entries, self.notices = _arrange(tree, split)
+        self._paths = {entry.name: path for path, entry in self._entries.items()}
         self.count = len(self._entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the pictures, in the order of the tree's names."""
+        return tuple(self._paths)
+
+    def read(self, name: str) -> bytes:
+        """The file of one picture; for many in an archive `items` is faster."""
+        return self._tree.read(self._paths[name])
 
     def content_hash(self) -> str:
         """Of names, labels, attributes and files; of an archive, of its bytes and the split."""
@@ -156,15 +166,22 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """By its suffix."""
     return PurePosixPath(name).suffix.lower() in images.READABLE_SUFFIXES
+
+
+def top_folders(tree: Tree) -> set[str]:
+    """The first folders on the way to the pictures, run folders left out; ``""`` where pictures lie at the top."""
+    names, _ = _without_runs(tree.names())
+    return {name.split("/", 1)[0] if "/" in name else "" for name in filter(is_picture, names)}
 
 
 def _arrange(tree: Tree, split: str) -> tuple[dict[str, _Entry], tuple[str, ...]]:
     """Path in the tree -> what is known of the picture, for the pictures of `split`; and the notices."""
     everything, runs = _without_runs(tree.names())
     skipped = _run_notice(runs)
-    pictures = [name for name in everything if _is_picture(name)]
+    pictures = [name for name in everything if is_picture(name)]
     if not pictures:
         raise DataError(f"{tree.path}: no pictures; {'; '.join([*skipped, _describe(everything)])}")
     prefix = _split_prefix(pictures, split, tree.path)

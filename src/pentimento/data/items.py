@@ -6,14 +6,25 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pentimento.errors import DataError
 
-__all__ = ["Item", "Source", "hash_items", "natural_key", "notices_of", "payload_digest", "pick_split"]
+__all__ = [
+    "RIGHT_HALF",
+    "Item",
+    "Source",
+    "hash_items",
+    "natural_key",
+    "notices_of",
+    "payload_digest",
+    "pick_split",
+]
+
+RIGHT_HALF: Final = "right half"
 
 _ALIASES = ({"val", "valid", "validation"},)
 
@@ -27,12 +38,14 @@ class Item:
         payload: the encoded file, or pixels (H, W, C) uint8 with C 1 or 3.
         label: name of its class, or None where the source has none.
         attributes: numbers and category names by column.
+        target: what the picture should become, for a pair. `RIGHT_HALF`: the payload shows the two side by side.
     """
 
     name: str
     payload: bytes | npt.NDArray[np.uint8]
     label: str | None = None
     attributes: Mapping[str, float | str] = field(default_factory=dict)
+    target: Item | Literal["right half"] | None = None
 
 
 class Source(Protocol):
@@ -80,6 +93,10 @@ def hash_items(kind: str, items: Iterable[Item]) -> str:
     for item in items:
         digest.update(repr((item.name, item.label, sorted(item.attributes.items()))).encode())
         digest.update(payload_digest(item.payload, 16))
+        if isinstance(item.target, Item):
+            digest.update(repr(item.target.name).encode() + payload_digest(item.target.payload, 16))
+        elif item.target is not None:
+            digest.update(item.target.encode())
     return digest.hexdigest()
 
 

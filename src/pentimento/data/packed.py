@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pentimento.data.dataset import ARRAYS, FORMAT, PackedDataset
-from pentimento.data.decode import decode
+from pentimento.data.decode import decode, decode_pair
 from pentimento.data.items import Item, Source, natural_key, notices_of, payload_digest
 from pentimento.errors import DataError, ImageError, StorageError
 from pentimento.model import Attribute
@@ -62,8 +62,8 @@ def pack(
         progress: told of every tenth of a second of work, and every time of the source's notices.
 
     Raises:
-        DataError: an option out of range, too many unreadable pictures, or labels and attributes that some pictures
-            have and others lack.
+        DataError: an option out of range, too many unreadable pictures, labels, attributes or targets that some
+            pictures have and others lack, or a pair of different sizes.
         StorageError: the cache cannot be written. An interrupted packing leaves nothing that looks finished.
     """
     if bits not in (8, 16) or max_side_px < 1:
@@ -104,6 +104,7 @@ class _Packing:
         self.source = source
         self.progress = progress
         self.sizes: list[tuple[int, int, int]] = []
+        self.paired: list[bool] = []
         self.hashes: list[int] = []
         self.names: list[str] = []
         self.labels: list[str | None] = []
@@ -129,8 +130,9 @@ class _Packing:
         self._report(done, start)
 
     def _note(self, item: Item, result: _Decoded) -> None:
-        height, width, channels = result[0].shape
-        self.sizes.append((height, width, channels))
+        height, width, channels = result[0].shape[-3:]
+        self.paired.append(item.target is not None)
+        self.sizes.append((height, width, 2 * channels if self.paired[-1] else channels))
         self.hashes.append(result[1])
         self.labels.append(item.label)
         if not self.names:
@@ -153,6 +155,9 @@ class _Packing:
         unlabelled = sum(label is None for label in self.labels)
         if 0 < unlabelled < len(self.labels):
             raise DataError(f"label: {unlabelled} of {len(self.labels)} pictures have none; label all or none")
+        alone = self.paired.count(False)
+        if 0 < alone < len(self.paired):
+            raise DataError(f"target: {alone} of {len(self.paired)} pictures have none; pair all or none")
         classes = sorted({label for label in self.labels if label is not None}, key=natural_key)
         number = {label: i for i, label in enumerate(classes)}
         attributes, values, left_out = _tabulate(self.columns, len(self.names))
@@ -173,6 +178,7 @@ class _Packing:
             "source": self.source.name,
             "content_hash": content,
             "options": options,
+            "paired": not alone,
             "classes": classes,
             "attributes": [attribute.model_dump() for attribute in attributes],
             "left_out": left_out,
@@ -184,9 +190,12 @@ class _Packing:
 
 
 def _decode(item: Item, options: dict[str, Any]) -> _Decoded:
-    content = int.from_bytes(payload_digest(item.payload), "little")
+    # Pairs by their target: several damaged versions of one picture are then on the same side of a split.
+    decisive = item.target if isinstance(item.target, Item) else item
+    content = int.from_bytes(payload_digest(decisive.payload), "little")
+    chosen = decode if item.target is None else decode_pair
     background = tuple(options["background"])
-    return decode(item, max_side_px=options["max_side_px"], bits=options["bits"], background=background), content
+    return chosen(item, max_side_px=options["max_side_px"], bits=options["bits"], background=background), content
 
 
 def _decoded(

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pentimento.data.archives import open_archive
-from pentimento.data.folders import Folder, TreeSource
+from pentimento.data.folders import Folder, TreeSource, top_folders
 from pentimento.data.hub import is_saved_dataset, open_hub, open_saved
 from pentimento.data.idx import IdxSource, find_idx, is_idx
 from pentimento.data.items import Item, Source, hash_items, pick_split
+from pentimento.data.pairs import RESTORATION, PairSource, SideBySideSource, are_pairs
 from pentimento.data.shapes import ShapesSource
 from pentimento.data.stacked import StackedSource
 from pentimento.errors import DataError, NotFoundError, suggest
@@ -52,7 +53,9 @@ def open_source(where: str, split: str = "train") -> Source:
             file; a folder written by `datasets` or, where no such path exists, an id on the Hugging Face hub
             (``owner/name`` or ``hf:name``, with ``:configuration`` where it needs one); ``digits``; ``shapes``,
             ``shapes:N`` or ``shapes:N:seed``; ``stacked:WHERE`` puts three gray pictures of another source into the
-            channels of one. A folder called digits is ``./digits``.
+            channels of one; ``pairs:FOLDER`` pairs pictures in ``damaged/`` and ``clean/`` or in ``A/`` and ``B/``,
+            and ``side-by-side:WHERE`` the halves of another source's pictures. A folder with nothing but ``damaged/``
+            and ``clean/`` is one of pairs unasked. A folder called digits is ``./digits``.
         split: train, test or validation, for what has splits. The path of an idx file is its own split.
 
     Raises:
@@ -65,16 +68,27 @@ def open_source(where: str, split: str = "train") -> Source:
         if split != "train":
             pick_split(split, [], where)
         return DigitsSource() if shapes is None else _open_shapes(shapes)
-    if where.startswith("stacked:"):
-        return StackedSource(open_source(where.removeprefix("stacked:"), split))
-    if where.startswith("hf:"):
-        return open_hub(where.removeprefix("hf:"), split)
+    prefixed = _open_prefixed(where, split)
+    if prefixed is not None:
+        return prefixed
     path = Path(where).expanduser()
     if not where or not path.exists():
         return _open_missing(where, path, split)
     if path.is_dir():
         return _open_folder(path, split)
     return _open_file(path, split)
+
+
+def _open_prefixed(where: str, split: str) -> Source | None:
+    """What a word and a colon before the rest say; None where there are none."""
+    kind, colon, inner = where.partition(":")
+    if kind + colon == "stacked:":
+        return StackedSource(open_source(inner, split))
+    if kind + colon == "side-by-side:":
+        return SideBySideSource(open_source(inner, split))
+    if kind + colon == "pairs:":
+        return _open_pairs(inner, split)
+    return open_hub(inner, split) if kind + colon == "hf:" else None
 
 
 def _open_file(path: Path, split: str) -> Source:
@@ -85,7 +99,10 @@ def _open_file(path: Path, split: str) -> Source:
         raise DataError(
             f"data: {path} is neither a folder, nor a zip or tar archive, nor an idx file of MNIST's format"
         )
-    return TreeSource(archive, split)
+    source = TreeSource(archive, split)
+    if top_folders(archive) == set(RESTORATION):
+        source.notices += ("clean/ and damaged/ are taken as two classes; for pairs, unpack the archive",)
+    return source
 
 
 def _open_folder(path: Path, split: str) -> Source:
@@ -95,7 +112,20 @@ def _open_folder(path: Path, split: str) -> Source:
         images_file = find_idx(path, split)
     except OSError as error:
         raise DataError(f"cannot read the folder {path}: {error.strerror or error}") from error
-    return TreeSource(Folder(path), split) if images_file is None else IdxSource(images_file)
+    if images_file is not None:
+        return IdxSource(images_file)
+    return PairSource(path, split, asked=False) if are_pairs(path, split) else TreeSource(Folder(path), split)
+
+
+def _open_pairs(where: str, split: str) -> PairSource:
+    path = Path(where).expanduser()
+    if not where or not path.exists():
+        hint = suggest(str(path), _siblings(path))
+        hint = hint if hint.startswith("did") else "a folder with damaged/ and clean/, or A/ and B/, expected"
+        raise NotFoundError(f"data: pairs:{where} does not exist; {hint}")
+    if not path.is_dir():
+        raise DataError(f"data: pairs:{where} is a file; a folder expected, so unpack an archive first")
+    return PairSource(path, split)
 
 
 def _open_shapes(match: re.Match[str]) -> ShapesSource:
@@ -114,11 +144,13 @@ def _open_missing(where: str, path: Path, split: str) -> Source:
     # "photos/cats" beside a folder called photos is a mistyped path, not an id on the hub.
     if _HUB_ID.fullmatch(where) and not path.parent.is_dir() and path.parent.name not in {".", ".."}:
         return open_hub(where, split)
-    near: list[str] = []
-    if where and path.parent.is_dir():
-        near = [
-            str(path.parent / sibling.name) for sibling in path.parent.iterdir() if not sibling.name.startswith(".")
-        ]
-    hint = suggest(str(path), (*near, "digits", "shapes"))
+    hint = suggest(str(path), (*(_siblings(path) if where else []), "digits", "shapes"))
     hint = hint if hint.startswith("did") else "a path, digits, shapes or a hub id (owner/name) expected"
     raise NotFoundError(f"data: {where or 'nothing'!r} does not exist; {hint}")
+
+
+def _siblings(path: Path) -> list[str]:
+    """What lies where `path` would."""
+    if not path.parent.is_dir():
+        return []
+    return [str(path.parent / sibling.name) for sibling in path.parent.iterdir() if not sibling.name.startswith(".")]

@@ -25,8 +25,11 @@ from pentimento.errors import ModelError, NotFoundError, RecipeError, suggest
 from pentimento.model import DataSpec, Model, Origin
 from pentimento.models.classifier import Classifier
 from pentimento.models.cnn import CNN
+from pentimento.models.detector import Detector
 from pentimento.models.gan import GAN
 from pentimento.models.perceptual import Perceptual
+from pentimento.models.recurrent import Recurrent
+from pentimento.models.restorer import Restorer
 from pentimento.models.vae import VAE
 from pentimento.runtime import atomic_write
 from pentimento.validation import describe_problems
@@ -49,7 +52,9 @@ __all__ = [
     "zoo_names",
 ]
 
-MODELS: dict[str, type[Model]] = {cls.family: cls for cls in (GAN, VAE, CNN, Classifier, Perceptual)}
+MODELS: dict[str, type[Model]] = {
+    cls.family: cls for cls in (GAN, VAE, CNN, Classifier, Perceptual, Restorer, Recurrent, Detector)
+}
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json; raised when an older reader could misread it

@@ -12,8 +12,8 @@ the student's are divided by the root mean square r_l of the teacher's, so that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Annotated, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -47,7 +47,6 @@ class Perceptual(Model):
 
     family = "perceptual"
     monitor = "loss"
-    borrows = ("teacher",)
 
     def __init__(
         self,
@@ -71,6 +70,11 @@ class Perceptual(Model):
         ]
         self.stages = nn.ModuleDict(dict(zip(LAYERS, stages, strict=True)))
         self.scale = Scale()
+
+    @classmethod
+    def borrows(cls, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG003
+        """The teacher."""
+        return ("teacher",)
 
     def players(self) -> tuple[Player, ...]:
         """One."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from pentimento import images
-from pentimento.capabilities import Encodes, Samples
+from pentimento.capabilities import Encodes, Restores, Samples
 from pentimento.model import Batch, Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback
@@ -53,6 +53,8 @@ class Curves:
             grids["samples"] = images.grid(sample_chunks(model, condition, range(count), seed))
         if isinstance(model, Encodes) and held_out is not None:
             grids["reconstructions"] = images.grid(_reconstructions(model, held_out), columns=min(8, len(held_out)))
+        if isinstance(model, Restores) and held_out is not None and held_out.targets is not None:
+            grids["restored"] = images.grid(_restored(model, held_out), columns=min(8, len(held_out)))
         for name, grid in grids.items():
             record = Provenance("train", "trainedAlgorithmicMedia", model.family, seed=seed, options={"step": step})
             images.write(self.run.samples / f"{name}-{step:08d}.png", grid, provenance=record)
@@ -65,10 +67,24 @@ def _reconstructions(model: Model, batch: Batch) -> torch.Tensor:
     assert isinstance(model, Encodes)
     given = batch.to(model.device)
     made = model.decode(model.encode(given.images, given.condition), given.condition)
-    columns = min(8, len(batch))
-    whole = len(batch) // columns * columns  # whole rows only
-    given_rows = torch.split(batch.images[:whole], columns)
-    rows = zip(given_rows, torch.split(made[:whole].float().clamp(0, 1).cpu(), columns), strict=True)
+    return _row_by_row(batch.images, made)
+
+
+@torch.no_grad()
+def _restored(model: Model, batch: Batch) -> torch.Tensor:
+    """Rows of up to 8 damaged pictures, each above the same restored and above the same as they were; (N, C, H, W)."""
+    assert isinstance(model, Restores)
+    assert batch.targets is not None
+    made = model.restore(batch.images, batch.masks, batch.strengths)
+    damaged = torch.nn.functional.interpolate(batch.images, made.shape[2:]) if model.reach.scale > 1 else batch.images
+    return _row_by_row(damaged, made, batch.targets)
+
+
+def _row_by_row(*sets: torch.Tensor) -> torch.Tensor:
+    """Up to 8 pictures of the first set, the same of the second and so on, then the next 8; whole rows only."""
+    columns = min(8, len(sets[0]))
+    whole = len(sets[0]) // columns * columns
+    rows = zip(*(torch.split(s[:whole].float().clamp(0, 1).cpu(), columns) for s in sets), strict=True)
     return torch.cat([picture for row in rows for picture in row])
 
 

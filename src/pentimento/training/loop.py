@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pentimento.data.batches import Batches, Prefetcher
+from pentimento.data.degrade import degrade
 from pentimento.errors import InterruptedRunError, ModelError, TrainingError
 from pentimento.layers import Decoder, Encoder
 from pentimento.model import Batch, Model, Player
@@ -252,7 +253,7 @@ class Trainer:
             seed_modules(self.options.seed, tick, name, part, self.fabric.global_rank)
             with self.fabric.no_backward_sync(self.wrapped, enabled=part < len(parts) - 1):
                 with self._autocast():
-                    figures = self.wrapped.loss(name, self._placed(batch), replace(draws, update=made))
+                    figures = self.wrapped.loss(name, self._placed(batch, draws), replace(draws, update=made))
                 self.fabric.backward(figures["loss"] / len(parts))
             figures = {k: self.fabric.all_reduce(v.detach(), reduce_op="mean") for k, v in figures.items()}
             if not torch.isfinite(figures["loss"]):
@@ -266,8 +267,13 @@ class Trainer:
             group["lr"] = rate
         mover.optimizer.step()
 
-    def _placed(self, batch: Batch) -> Batch:
+    def _placed(self, batch: Batch, draws: Draws) -> Batch:
+        """On the device, and damaged as the recipe says; pairs are damaged already."""
         batch = batch.to(self.fabric.device)
+        if self.recipe.degrade and batch.targets is None:
+            done = degrade(batch.images, self.recipe.degrade, draws)
+            damage = {"targets": done.targets, "masks": done.masks, "strengths": done.strengths}
+            batch = replace(batch, images=done.images, **damage)
         if self.options.channels_last:
             batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
         return batch
@@ -287,7 +293,7 @@ class Trainer:
         for batch in held_out.in_order(self.options.batch_size):
             draws = Draws(seed, range(count, count + len(batch)), device=self.fabric.device)
             with self._autocast():
-                figures = self.ema.model.validate(self._placed(batch), draws)
+                figures = self.ema.model.validate(self._placed(batch, draws), draws)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
             count += len(batch)
@@ -301,6 +307,13 @@ class Trainer:
         self.figures |= figures
         if warning:
             self.pace.show(self.seen_kimg, self.figures, message=warning, force=True)
+
+    def _held_out(self) -> Batch | None:
+        """A few held-out pictures, damaged alike every time."""
+        if self.validation is None:
+            return None
+        batch = next(self.validation.in_order(16))
+        return self._placed(batch, Draws(self.options.seed, range(len(batch)), device=self.fabric.device))
 
     def _agree(self, *flags: bool) -> list[bool]:
         """What any process says, so that all act alike."""
@@ -323,8 +336,7 @@ class Trainer:
             self.pace.restart()
             feed.waited_seconds = 0.0
         if self._due(self.options.sample_every_kimg, or_if=last):
-            held_out = next(self.validation.in_order(16)) if self.validation else None
-            curves.pictures(self.step, self.ema.model, self.options.sample_count, self.options.seed, held_out)
+            curves.pictures(self.step, self.ema.model, self.options.sample_count, self.options.seed, self._held_out())
         self.pace.show(self.seen_kimg, self.figures, force=last)
 
     # ------------------------------------------------------------------------------------- save and resume

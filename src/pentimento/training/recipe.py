@@ -15,6 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pentimento.data.augment import Augment
+from pentimento.data.degrade.steps import Step
 from pentimento.errors import NotFoundError, RecipeError, suggest
 from pentimento.runtime import Precision
 from pentimento.validation import describe_problems
@@ -118,6 +119,7 @@ class Recipe(_Options):
     model: dict[str, Any] = Field(default_factory=dict)  # the family's constructor keywords
     data: DataOptions = DataOptions()
     augment: Augment = Augment()
+    degrade: tuple[Step, ...] = ()  # one after another: what a restorer learns to undo
     training: TrainingOptions
     players: dict[str, PlayerOptions] = Field(default_factory=dict)
     evaluate: EvaluateOptions = EvaluateOptions()

@@ -227,7 +227,7 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
     Raises:
         RecipeError: any of these.
     """
-    borrows = family(recipe.family).borrows
+    borrows = family(recipe.family).borrows(recipe.model)
     for name in borrows:
         if name not in recipe.networks:
             raise RecipeError(
@@ -238,6 +238,12 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
             raise RecipeError(
                 f"networks.{name}: a {recipe.family!r} asks for none of that name; {suggest(name, borrows)}"
             )
+    if (
+        recipe.degrade
+        and not hasattr(family(recipe.family), "restore")
+        and not hasattr(family(recipe.family), "detect")
+    ):
+        raise RecipeError(f"degrade: a {recipe.family!r} learns from pictures as they are; leave [[degrade]] out")
     if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
         raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
     if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:

@@ -1,0 +1,204 @@
+"""The verb `restore`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from pentimento.api.options import Callback, Flag, say_licence
+from pentimento.errors import InputError, PentimentoError
+from pentimento.runtime import Progress, ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from pentimento.model import Model
+    from pentimento.tasks.files import Job
+    from pentimento.tasks.restore import Wishes
+
+__all__ = ["RestoreResult", "restore"]
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """What was restored.
+
+    Args:
+        files: all pictures written.
+        model: name of the model.
+        weights_sha256: of the model.
+        guessed: file -> the strength of its damage, where the model had to guess: sigma of 255, or JPEG quality.
+        repaired: file -> the share of its pixels inside the mask, given or found.
+        skipped: results that were there already.
+        failed: file -> why it could not be restored.
+    """
+
+    files: list[Path]
+    model: str
+    weights_sha256: str
+    guessed: dict[str, float] = field(default_factory=dict)
+    repaired: dict[str, float] = field(default_factory=dict)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def restore(
+    images: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    out: Path | None = None,
+    model: str | None = None,
+    noise: float | None = None,
+    quality: int | None = None,
+    scale: int | None = None,
+    mask: Path | None = None,
+    find_scratches: Flag = False,
+    detector: str = "find-scratches",
+    strength: float = 1.0,
+    passes: int | None = None,
+    tolerance: float | None = None,
+    compare: Flag = False,
+    memory: str | None = None,
+    in_place: Flag = False,
+    skip_existing: Flag = False,
+    overwrite: Flag = False,
+    device: str = "auto",
+    progress: Callback = no_progress,
+) -> RestoreResult:
+    """Repair pictures: noise, JPEG artefacts, scratches, missing parts, or enlarge them.
+
+    Size, alpha, colour profile, EXIF and bit depth stay as they are. With a mask, pixels outside of it are kept exactly
+    in what is written without loss.
+
+    Args:
+        images: Picture files, folders, and patterns such as "scans/*.tif".
+        out: A picture for one, a folder for many; pictures of a folder keep their places in it.
+        model: A model of the zoo, a run folder, a model folder or a hub id; chosen by what is asked where left out.
+        noise: The standard deviation of the noise, 0 to 255; guessed where left out.
+        quality: The quality of a JPEG picture, 1 to 100, for a model that removes its artefacts; guessed likewise.
+        scale: Enlarge so many times, 2 or 4.
+        mask: A picture of the same size, white (or transparent) where to repair; or a folder of them, by name.
+        find_scratches: Find scratches, creases and dust, and repair those only.
+        detector: The model that finds them.
+        strength: How much of the change is made, 0 to 1.
+        passes: Of a recurrent model; more is slower and better.
+        tolerance: Of a recurrent model: stop when a pass changes pixels by less than so much of 255, on average.
+        compare: Also write before and after side by side, and a map of what changed.
+        memory: At most so much beside the picture itself, e.g. 2GB; half of what is free where left out.
+        in_place: Write onto the pictures themselves.
+        skip_existing: Leave out what has been written before, so that a stopped run goes on.
+        overwrite: Replace other files.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+    from pentimento.tasks.files import plan_jobs
+    from pentimento.tasks.masks import plan_masks
+
+    wishes = _wishes(noise, quality, strength, passes, tolerance, memory, compare, overwrite)
+    if mask is not None and find_scratches:
+        raise InputError("--mask, --find-scratches: one or the other")
+    jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
+    masks = plan_masks([job.source for job in jobs], mask)
+    name = model or _default_model(scale, quality, passes, mask is not None, find_scratches)
+    restorer = _load(name, "Restores", "restore", device)
+    wishes.check(restorer, scale, masked=mask is not None or find_scratches)
+    finder = _load(detector, "Detects", "restore --find-scratches", device) if find_scratches else None
+    say_licence(restorer.origin, progress)
+    if any(job.target.suffix.lower() in (".jpg", ".jpeg") for job in jobs):
+        message = "JPEG loses a little everywhere when it is encoded anew; .png and .tif keep all"
+        progress(Progress("restore", 0, message=message))
+    return _restore_all(restorer, jobs, wishes, masks, finder, there, progress)
+
+
+def _restore_all(
+    restorer: Model,
+    jobs: Sequence[Job],
+    wishes: Wishes,
+    masks: Mapping[Path, Path],
+    finder: Model | None,
+    there: list[Path],
+    progress: ProgressCallback,
+) -> RestoreResult:
+    """One by one; of several pictures, those that cannot be used are left out and named."""
+    from pentimento.tasks.restore import restore_file
+
+    assert restorer.origin is not None
+    result = RestoreResult([], restorer.origin.name, restorer.origin.weights_sha256, skipped=there)
+    for number, job in enumerate(jobs):
+        if len(jobs) > 1:
+            progress(Progress("files", number, len(jobs), "files"))
+        try:
+            done = restore_file(
+                restorer, job, wishes, mask_file=masks.get(job.source), detector=finder, progress=progress
+            )
+        except PentimentoError as error:
+            if len(jobs) == 1:
+                raise
+            result.failed[str(job.source)] = str(error)
+            continue
+        result.files.extend(done.files)
+        if done.guessed is not None:
+            result.guessed[str(job.target)] = done.guessed
+        if done.repaired is not None:
+            result.repaired[str(job.target)] = done.repaired
+    return result
+
+
+def _load(name: str, capability: str, verb: str, device: str) -> Model:
+    """A model that is able to, on its device, channels last: convolutions are faster so."""
+    from torch import channels_last
+
+    from pentimento import capabilities
+    from pentimento.models import MODELS, load
+    from pentimento.runtime import choose_device
+
+    model = load(name, choose_device(device))
+    capabilities.require(model, getattr(capabilities, capability), verb, MODELS)
+    model.to(memory_format=channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _wishes(
+    noise: float | None,
+    quality: int | None,
+    strength: float,
+    passes: int | None,
+    tolerance: float | None,
+    memory: str | None,
+    compare: bool,
+    overwrite: bool,
+) -> Wishes:
+    """Checked one by one.
+
+    Raises:
+        InputError: out of range.
+    """
+    from pentimento.tasks.restore import Wishes
+    from pentimento.tasks.tiles import memory_budget
+
+    for name, value, low, high in (
+        ("noise", noise, 0, 255),
+        ("quality", quality, 1, 100),
+        ("strength", strength, 0, 1),
+        ("passes", passes, 1, 1000),
+        ("tolerance", tolerance, 0, 255),
+    ):
+        if value is not None and not low <= value <= high:  # NaN fails too
+            raise InputError(f"--{name}: {low} to {high} expected, got {value}")
+    return Wishes(noise, quality, strength, passes, tolerance, memory_budget(memory), compare, overwrite)
+
+
+def _default_model(
+    scale: int | None, quality: int | None, passes: int | None, masked: bool, find_scratches: bool
+) -> str:
+    """The model of the zoo for what is asked."""
+    if scale is not None and scale != 1:
+        return f"upscale-x{scale}"
+    if find_scratches:
+        return "old-photo"
+    if masked:
+        return "inpaint"
+    if quality is not None:
+        return "dejpeg"
+    return "denoise" if passes is None else "denoise-recurrent"

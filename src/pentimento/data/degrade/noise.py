@@ -1,0 +1,40 @@
+"""Noise, unclipped unless asked.
+
+sigma -> standard deviation in levels of 255      z -> standard normal
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["gaussian_noise", "sensor_sigma"]
+
+
+def gaussian_noise(images: Tensor, sigma: Tensor, z: Tensor, *, clip: bool = False) -> Tensor:
+    """``x + sigma / 255 z``.
+
+    Args:
+        images: x, (N, C, H, W).
+        sigma: (N, 1, 1, 1), or a map (N, 1 or C, H, W).
+        z: (N, C, H, W).
+        clip: to [0, 1], which makes the noise weaker near black and white and is what a file does. The denoising
+            literature leaves it off (Zhang et al. 2017, DnCNN).
+    """
+    noisy = torch.addcmul(images, z, sigma / 255)
+    return noisy.clamp_(0, 1) if clip else noisy
+
+
+def sensor_sigma(images: Tensor, gain: Tensor, read: Tensor) -> Tensor:
+    """sigma of a camera's noise at every pixel, for `gaussian_noise`: ``sqrt(gain 255 x + read^2)``, (N, C, H, W).
+
+    Foi et al. 2008, equation 3, with the Poisson distribution of the light replaced by the normal one of equal
+    variance: the two cannot be told apart above about ten photons a pixel.
+
+    Args:
+        images: x in [0, 1]; what is below 0 counts as black.
+        gain: (N,) levels of 255 that one photon makes.
+        read: (N,) levels of 255, standard deviation of the noise of reading.
+    """
+    gain, read = gain[:, None, None, None], read[:, None, None, None]
+    return (images.clamp(min=0) * (255 * gain) + read.square()).sqrt_()

@@ -1,0 +1,75 @@
+"""A convolutional restorer: a U-Net on rearranged pixels that says what to change (after FFDNet, Zhang et al. 2018,
+and DRUNet, Zhang et al. 2021).
+
+Blocks of ``shrink x shrink`` pixels become channels, so the network works at half the resolution: four times as fast
+as at full one. See `pentimento.restoring` for what it is told and learns from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from pentimento.capabilities import Reach
+from pentimento.layers import UNet
+from pentimento.losses import L1, PictureLosses
+from pentimento.model import DataSpec
+from pentimento.restoring import RestoringModel, Told, pad_to_multiple
+
+__all__ = ["Restorer"]
+
+
+class Restorer(RestoringModel):
+    """Repairs a picture in one pass.
+
+    Args:
+        spec: of the clean pictures.
+        widths: channels of the U-Net by level, the finest first.
+        blocks: residual blocks on each level, each way.
+        shrink: side of the blocks of pixels that become channels.
+        scale: of the enlargement.
+        told: what is said about the damage in numbers: nothing, the noise, or the JPEG quality.
+        takes_masks: whether it is told where pixels are missing.
+        losses: weights.
+        mask_weight: how many times as much a missing pixel counts.
+        lr: learning rate.
+    """
+
+    family = "restorer"
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        widths: tuple[Annotated[int, Field(ge=1)], ...] = (40, 72, 96, 128),
+        blocks: Annotated[int, Field(ge=1)] = 2,
+        shrink: Literal[1, 2, 4] = 2,
+        scale: Literal[1, 2, 3, 4] = 1,
+        told: Told = "nothing",
+        takes_masks: bool = False,
+        losses: PictureLosses = L1,
+        mask_weight: Annotated[float, Field(ge=1)] = 1.0,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+    ) -> None:
+        super().__init__(spec, told, takes_masks, losses, mask_weight, lr)
+        self.scale, self.shrink, self.widths = scale, shrink, widths
+        self.network = UNet(self.in_channels * shrink**2, spec.channels * (shrink * scale) ** 2, widths, blocks)
+
+    def _passes(self, y: Tensor, seen: Tensor) -> Iterator[Tensor]:
+        height, width = y.shape[2:]
+        seen = pad_to_multiple(seen, self.shrink * self.network.multiple)
+        change = F.pixel_shuffle(self.network(F.pixel_unshuffle(seen, self.shrink)), self.shrink * self.scale)
+        start = y if self.scale == 1 else F.interpolate(y, scale_factor=self.scale, mode="bicubic")
+        yield start + change[:, :, : self.scale * height, : self.scale * width]
+
+    @property
+    def reach(self) -> Reach:
+        """See `Restores`. The bytes are those of the widest level, thrice, of the other levels, and of the pictures."""
+        numbers = sum((6 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
+        numbers += self.in_channels + 4 * self.spec.channels * self.scale**2
+        multiple = self.shrink * self.network.multiple
+        return Reach(multiple, overlap_px=max(4 * multiple, 32), bytes_per_px=round(4 * numbers), scale=self.scale)

@@ -1,0 +1,371 @@
+"""Repair picture files with a model that restores: in tiles, within a memory budget, keeping all that they carry."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from pentimento import images, large
+from pentimento.capabilities import Detects, Reach, Refines, Restores
+from pentimento.colour import Pixels
+from pentimento.errors import ExistsError, ModelError
+from pentimento.images import BoolArray, Picture
+from pentimento.large import LargePicture
+from pentimento.model import Model
+from pentimento.provenance import Provenance
+from pentimento.runtime import Progress, ProgressCallback, choose_precision, no_progress
+from pentimento.tasks import tiles
+from pentimento.tasks.files import Job
+from pentimento.tasks.masks import read_mask
+from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Window
+
+__all__ = ["Restored", "Wishes", "find_damage", "guess_strength", "restore_file", "restored"]
+
+GUESS_PX, GUESSES = 256, 4  # the strength is guessed from at most so many squares of this side, each way
+GROWTH_PX = 2  # found damage is widened by so much: its edges are damaged too
+VISIBLE = 4  # times as strong as it is, a change is shown in the map of changes
+
+AnyPicture = Picture | LargePicture
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asks for, in the user's units.
+
+    Args:
+        noise: sigma of 255, or None.
+        quality: of JPEG, or None.
+        blend: the share of the change that is made, in [0, 1].
+        passes: of a recurrent model, or None for its own number.
+        tolerance: mean change of 255 under which passes stop, or None.
+        memory_bytes: beside the picture.
+        compare: whether to show what changed.
+        overwrite: whether what is shown may replace other files.
+    """
+
+    noise: float | None = None
+    quality: int | None = None
+    blend: float = 1.0
+    passes: int | None = None
+    tolerance: float | None = None
+    memory_bytes: int = 2**31
+    compare: bool = False
+    overwrite: bool = False
+
+    def check(self, model: Model, scale: int | None = None, masked: bool = False) -> None:
+        """Refuse what `model` cannot be told or cannot do.
+
+        Raises:
+            ModelError: that.
+        """
+        restorer, name = cast(Restores, model), _name(model)
+        for option, value, told in (("noise", self.noise, "noise"), ("quality", self.quality, "jpeg")):
+            if value is not None and restorer.told != told:
+                use = "denoise" if told == "noise" else "dejpeg"
+                raise ModelError(f"--{option}: {name} is not told this; leave it away, or use --model {use}")
+        one_pass = not isinstance(model, Refines) or model.passes == 1
+        if one_pass and (self.passes is not None or self.tolerance is not None):
+            raise ModelError(f"--passes, --tolerance: {name} works in one pass; use --model denoise-recurrent")
+        if scale is not None and scale != restorer.reach.scale:
+            raise ModelError(f"--scale: {name} enlarges {restorer.reach.scale} times, not {scale}")
+        if masked and restorer.reach.scale != 1:
+            raise ModelError(f"--mask: {name} enlarges; repair first, enlarge then")
+
+    @property
+    def told(self) -> float | None:
+        """The strength, as networks take it."""
+        if self.noise is not None:
+            return self.noise / 255
+        return None if self.quality is None else (100 - self.quality) / 100
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was done to one file.
+
+    Args:
+        files: written.
+        guessed: sigma of 255 or JPEG quality, where the model had to guess.
+        repaired: share of the pixels inside the mask, where there was one.
+    """
+
+    files: list[Path]
+    guessed: float | None
+    repaired: float | None
+
+
+# ----------------------------------------------------------------------------------------------- damage
+def find_damage(
+    detector: Model, picture: AnyPicture, memory_bytes: int, progress: ProgressCallback = no_progress
+) -> BoolArray:
+    """(H, W), True where `detector` sees damage, widened by `GROWTH_PX`."""
+    finder = cast(Detects, detector)
+
+    def detect(patch: Tensor, _: Window) -> Tensor:
+        with _computing(detector):
+            return finder.detect(_placed(patch, detector))
+
+    found = _in_tiles(detect, picture, finder.reach, memory_bytes, "detect", progress)[..., 0] > 127
+    shares = torch.from_numpy(found)[None].to(torch.uint8).float()
+    grown = F.max_pool2d(shares, 2 * GROWTH_PX + 1, 1, GROWTH_PX)[0]
+    return np.asarray(grown.numpy() > 0.5)
+
+
+# -------------------------------------------------------------------------------------------- restoring
+def restore_file(
+    model: Model,
+    job: Job,
+    wishes: Wishes,
+    *,
+    mask_file: Path | None = None,
+    detector: Model | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Restored:
+    """Read, restore, write.
+
+    Args:
+        model: that restores.
+        job: what, and where to.
+        wishes: checked against `model`.
+        mask_file: white where to repair; pixels elsewhere stay as they are.
+        detector: finds where to repair, where no mask is given.
+        progress: told of every tile.
+
+    Raises:
+        ExistsError: what is to be shown would replace a file.
+        ImageError: the picture or the mask cannot be used.
+        InputError: the memory budget is too small.
+    """
+    shown = _names_of_shown(job.target, wishes)
+    picture = large.open_still(job.source, tiles.memory_budget())
+    mask = None
+    if mask_file is not None:
+        mask = read_mask(mask_file, picture.height_px, picture.width_px)
+    elif detector is not None:
+        mask = find_damage(detector, picture, wishes.memory_bytes, progress)
+        if not mask.any():
+            progress(Progress("detect", 0, message=f"{job.source.name}: no damage found"))
+    run, guessed = _function(model, picture, mask, wishes)
+    record = _record(model, job.source, wishes, guessed)
+    reach = cast(Restores, model).reach
+    if isinstance(picture, LargePicture):
+        _stream(run, picture, mask, reach, wishes, job.target, record, progress)
+        if shown:
+            progress(Progress("restore", 0, message=f"{job.source.name}: too large for --compare"))
+        shown = []
+    else:
+        made = _assembled(run, picture, mask, reach, wishes, progress)
+        images.write(job.target, made, provenance=record, like=picture, changed=mask)
+        if shown:
+            _show(picture, made, record, *shown)
+    return Restored([job.target, *shown], guessed, None if mask is None else float(mask.mean()))
+
+
+def restored(
+    model: Model,
+    picture: Picture,
+    wishes: Wishes,
+    mask: BoolArray | None = None,
+    progress: ProgressCallback = no_progress,
+) -> tuple[Picture, float | None]:
+    """`picture` restored, and the strength where it was guessed, see `Restored`; outside of `mask` it is as it was."""
+    run, guessed = _function(model, picture, mask, wishes)
+    return _assembled(run, picture, mask, cast(Restores, model).reach, wishes, progress), guessed
+
+
+TileFunction = Callable[[Tensor, Window], Tensor]
+
+
+def _function(
+    model: Model, picture: AnyPicture, mask: BoolArray | None, wishes: Wishes
+) -> tuple[TileFunction, float | None]:
+    """What is done to each tile, and the strength where it was guessed."""
+    restorer = cast(Restores, model)
+    scale, strength, guessed = restorer.reach.scale, wishes.told, None
+    if strength is None and restorer.told != "nothing":
+        strength = guess_strength(model, picture)
+        guessed = 255 * strength if restorer.told == "noise" else 100 - 100 * strength
+
+    def run(patch: Tensor, window: Window) -> Tensor:
+        covered = None
+        if mask is not None:
+            rows, columns = (
+                slice(window.top, window.top + window.height),
+                slice(window.left, window.left + window.width),
+            )
+            covered = torch.from_numpy(mask[rows, columns]).float()[None, None]
+            if not covered.any():
+                return patch
+        made = _run(model, patch, covered, strength, wishes).cpu()
+        if wishes.blend < 1:
+            before = patch if scale == 1 else F.interpolate(patch, scale_factor=scale, mode="bicubic")
+            made = before + wishes.blend * (made - before)
+        return made if covered is None else torch.where(covered > 0.5, made, patch)
+
+    return run, guessed
+
+
+def guess_strength(model: Model, picture: AnyPicture) -> float:
+    """The mean guess over squares spread evenly over the picture, so the same however it is tiled; see `Restores`."""
+    total, count = 0.0, 0
+    height, width = picture.height_px, picture.width_px
+    for top, left in itertools.product(_spread(height), _spread(width)):
+        square = picture.crop(top, left, min(GUESS_PX, height), min(GUESS_PX, width))
+        with _computing(model):
+            guess = cast(Restores, model).estimate(_placed(square.to_tensor(None)[None], model)).float()
+        total, count = total + float(guess.sum()), count + guess.numel()
+    return min(max(total / count, 0.0), 1.0)
+
+
+def _spread(side: int) -> list[int]:
+    """Where squares begin along a side: as many as cover it, at most `GUESSES`."""
+    many, room = min(GUESSES, -(-side // GUESS_PX)), max(0, side - GUESS_PX)
+    return [round(k * room / max(1, many - 1)) for k in range(many)]
+
+
+def _run(model: Model, patch: Tensor, mask: Tensor | None, strength: float | None, wishes: Wishes) -> Tensor:
+    """The model on one tile, in as many passes as are wished."""
+    given = _placed(patch, model)
+    covered = None if mask is None else mask.to(model.device)
+    told = None if strength is None else torch.full((1, 1, 1, 1), strength, device=model.device)
+    with _computing(model):
+        if not isinstance(model, Refines):
+            return cast(Restores, model).restore(given, covered, told).float()
+        made: Tensor | None = None
+        for better in itertools.islice(model.refine(given, covered, told), wishes.passes or model.passes):
+            before, made = made, better
+            if wishes.tolerance and before is not None and 255 * float((made - before).abs().mean()) < wishes.tolerance:
+                break
+        assert made is not None
+        return made.float()
+
+
+# ------------------------------------------------------------------------------------------- in and out
+def _in_tiles(
+    run: TileFunction,
+    picture: AnyPicture,
+    reach: Reach,
+    memory_bytes: int,
+    stage: str,
+    progress: ProgressCallback,
+) -> Pixels:
+    """(scale * H, scale * W, C') samples of what `run` makes, in the bits of the picture."""
+    sink = ArraySink(picture.height_px * reach.scale, picture.width_px * reach.scale, picture.bits)
+    plan = tiles.plan(picture.height_px, picture.width_px, reach, memory_bytes)
+    tiles.run(run, PictureSource(picture), sink, plan, stage=stage, progress=progress)
+    return sink.pixels
+
+
+def _assembled(
+    run: TileFunction,
+    picture: Picture,
+    mask: BoolArray | None,
+    reach: Reach,
+    wishes: Wishes,
+    progress: ProgressCallback,
+) -> Picture:
+    """The result in memory."""
+    pixels = _in_tiles(run, picture, reach, wishes.memory_bytes, "restore", progress)
+    if mask is not None:
+        pixels = np.where(mask[..., None], pixels, picture.pixels)
+    alpha = picture.alpha
+    if alpha is not None and reach.scale != 1:
+        values = torch.from_numpy(alpha.astype(np.float32) / (2**picture.bits - 1))[None, None]
+        larger = F.interpolate(values, scale_factor=reach.scale, mode="bicubic")
+        alpha = images.to_samples(larger, picture.bits)[..., 0]
+    return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def _stream(
+    run: TileFunction,
+    picture: LargePicture,
+    mask: BoolArray | None,
+    reach: Reach,
+    wishes: Wishes,
+    target: Path,
+    record: Provenance,
+    progress: ProgressCallback,
+) -> None:
+    """From file to file."""
+
+    def changed(window: Window) -> BoolArray:
+        assert mask is not None
+        return mask[window.top : window.top + window.height]
+
+    plan = tiles.plan(picture.height_px, picture.width_px, reach, wishes.memory_bytes)
+    size = (picture.height_px * reach.scale, picture.width_px * reach.scale)
+    with large.writing(target, *size, like=picture, provenance=record) as writer:
+        sink = FileSink(writer, None if mask is None else changed)
+        tiles.run(run, PictureSource(picture), sink, plan, stage="restore", progress=progress)
+    for note in writer.notes:
+        progress(Progress("restore", 0, message=f"{target.name}: {note}"))
+
+
+def _names_of_shown(target: Path, wishes: Wishes) -> list[Path]:
+    """Where before and after, and the map of changes go.
+
+    Raises:
+        ExistsError: one is there.
+    """
+    if not wishes.compare:
+        return []
+    names = [target.with_name(f"{target.stem}-{what}.png") for what in ("before-after", "changes")]
+    there = [p for p in names if p.exists() and not wishes.overwrite]
+    if there:
+        raise ExistsError(f"{there[0]}: exists; choose another --out, or --overwrite")
+    return names
+
+
+def _show(before: Picture, after: Picture, record: Provenance, both: Path, changes: Path) -> None:
+    """Before (left) and after (right), and how much each pixel changed: white is 1 / `VISIBLE` of the range or more."""
+    old, new = (p.to_tensor()[None] for p in (before, after))
+    if old.shape != new.shape:
+        old = F.interpolate(old, new.shape[2:], mode="bicubic").clamp(0, 1)
+    images.write(both, images.grid(torch.cat([old, new]), columns=2), provenance=record)
+    images.write(changes, VISIBLE * (new - old).abs().amax(1), provenance=record)
+
+
+def _record(model: Model, source: Path, wishes: Wishes, guessed: float | None) -> Provenance:
+    asked = {"noise": wishes.noise, "quality": wishes.quality, "passes": wishes.passes, "tolerance": wishes.tolerance}
+    options = {k: v for k, v in asked.items() if v is not None}
+    if wishes.blend < 1:
+        options["strength"] = wishes.blend
+    if guessed is not None:
+        options["guessed"] = round(guessed, 2)
+    with source.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Provenance(
+        verb="restore",
+        source_type="compositeWithTrainedAlgorithmicMedia",
+        model=_name(model),
+        weights_sha256=model.origin.weights_sha256 if model.origin else None,
+        options=options,
+        inputs={source.name: digest},
+    )
+
+
+def _name(model: Model) -> str:
+    return model.origin.name if model.origin else model.family
+
+
+def _placed(patch: Tensor, model: Model) -> Tensor:
+    """On the model's device, channels last: convolutions are faster so."""
+    return patch.to(model.device, memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def _computing(model: Model) -> Iterator[None]:
+    """Without gradients, in bf16 where the processor computes in it."""
+    bf16 = choose_precision("auto", model.device) == "bf16"
+    with torch.no_grad(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+        yield

@@ -1,0 +1,364 @@
+"""`pentimento restore` as a user meets it: what it keeps, what it says, what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from pentimento import images
+from pentimento.app import cli
+from pentimento.model import DataSpec
+from pentimento.models import build, save
+from pentimento.tasks import restore as task
+from pentimento.tasks import tiles
+
+SPEC = DataSpec(channels=3, height_px=16, width_px=16)
+FAMILIES = {
+    "noise": ("restorer", {"told": "noise", "widths": (8, 8)}),
+    "jpeg": ("restorer", {"told": "jpeg", "widths": (8,)}),
+    "holes": ("restorer", {"takes_masks": True, "widths": (8, 8)}),
+    "twice": ("restorer", {"scale": 2, "shrink": 1, "widths": (8,)}),
+    "passes": ("recurrent", {"told": "noise", "widths": (8, 8)}),
+    "finder": ("detector", {"widths": (8,)}),
+    "gan": ("gan", {"width": 4, "latent_dim": 4}),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Models that change pictures visibly, at random."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, (family, config) in FAMILIES.items():
+        torch.manual_seed(1)
+        save(build(family, {"spec": SPEC, **config}), folder / name, card="")
+    return folder
+
+
+@pytest.fixture
+def restore(capsys, tmp_path, monkeypatch, models):
+    """Run the verb in an empty folder; gives (exit code, JSON of standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, model="noise"):
+        capsys.readouterr()
+        code = cli.run(
+            ["restore", *map(str, arguments), *(["--model", str(models / model)] if model else []), "--json"]
+        )
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if captured.out else None, captured.err
+
+    return run
+
+
+def noise(path, height=40, width=60, channels=(3,), seed=0, dtype=np.uint8, **options):
+    most = np.iinfo(dtype).max + 1
+    pixels = np.random.default_rng(seed).integers(0, most, (height, width, *channels), dtype=dtype)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if dtype == np.uint16:
+        images.write(Path(path), images.Picture(pixels))
+    else:
+        Image.fromarray(pixels).save(path, **options)
+    return pixels
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def fails(outcome, *parts):
+    """Exit code 2 and one line with all `parts`."""
+    code, _, err = outcome
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("pentimento:")]
+    assert len(lines) == 1, err
+    for part in parts:
+        assert part in lines[0]
+
+
+# ------------------------------------------------------------------------------------------------ what it does
+def test_one_picture(restore, models):
+    before = noise("in.png")
+    code, out, _ = restore("in.png", "--out", "out.png")
+    assert code == 0
+    assert out["files"] == ["out.png"]
+    assert set(out["guessed"]) == {"out.png"}
+    assert pixels("out.png").shape == before.shape
+    assert not np.array_equal(pixels("out.png"), before)
+    record = images.describe("out.png")["provenance"]
+    assert record["verb"] == "restore"
+    assert record["inputs"] == {"in.png": images.describe("in.png")["sha256"]}
+
+
+def test_told_noise_is_not_guessed_and_more_of_it_changes_more(restore):
+    before = noise("in.png").astype(float)
+    changes = []
+    for sigma in (0, 20, 60):
+        code, out, _ = restore("in.png", "--noise", sigma, "--out", f"{sigma}.png")
+        assert (code, out["guessed"]) == (0, {})
+        changes.append(np.abs(pixels(f"{sigma}.png") - before).mean())
+    assert len(set(changes)) == 3
+
+
+def test_strength_blends(restore):
+    before = noise("in.png").astype(float)
+    for strength in ("0", "0.5", "1"):
+        assert restore("in.png", "--strength", strength, "--out", f"{strength}.png")[0] == 0
+    assert np.array_equal(pixels("0.png"), before)
+    inside = (pixels("1.png") > 0) & (pixels("1.png") < 255)  # where nothing was cut off
+    half = (before + pixels("1.png")) / 2
+    assert np.abs(pixels("0.5.png") - half)[inside].max() <= 1
+
+
+def test_passes_and_tolerance(restore):
+    noise("in.png")
+    made = {}
+    for passes in (1, 2, 4):
+        assert restore("in.png", "--passes", passes, "--out", f"{passes}.png", model="passes")[0] == 0
+        made[passes] = pixels(f"{passes}.png")
+    assert not np.array_equal(made[1], made[2])
+    assert restore("in.png", "--out", "usual.png", model="passes")[0] == 0
+    assert np.array_equal(pixels("usual.png"), made[4])
+    assert restore("in.png", "--tolerance", 255, "--out", "soon.png", model="passes")[0] == 0
+    assert np.array_equal(pixels("soon.png"), made[2])  # the second differs little enough from the first
+    assert restore("in.png", "--tolerance", 0, "--out", "never.png", model="passes")[0] == 0
+    assert np.array_equal(pixels("never.png"), made[4])
+
+
+def test_enlargement_takes_alpha_along(restore):
+    noise("in.png", 7, 9, (4,))
+    assert restore("in.png", "--scale", 2, "--out", "out.png", model="twice")[0] == 0
+    assert pixels("out.png").shape == (14, 18, 4)
+
+
+def test_compare(restore):
+    before = noise("in.png")
+    _, out, _ = restore("in.png", "--out", "out.png", "--compare")
+    assert out["files"] == ["out.png", "out-before-after.png", "out-changes.png"]
+    both, changes = pixels("out-before-after.png"), pixels("out-changes.png")
+    assert np.array_equal(both[2:42, 2:62], before)
+    assert np.array_equal(both[2:42, 64:124], pixels("out.png"))
+    wanted = np.abs(pixels("out.png").astype(int) - before).max(2) * 4
+    assert np.abs(changes - wanted.clip(0, 255).astype(int)).max() <= 1
+    Path("out.png").unlink()
+    fails(restore("in.png", "--out", "out.png", "--compare"), "out-before-after.png: exists")
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize("model", ["noise", "holes", "twice", "passes"])
+def test_tiles_are_the_whole_within_one_level(restore, model):
+    noise("in.png", 150, 230)
+    assert restore("in.png", "--out", "whole.png", model=model)[0] == 0
+    reach = task.cast(task.Restores, build(*_config(model))).reach
+    least = (2 * reach.overlap_px + 3 * reach.multiple_px) ** 2 * reach.bytes_per_px + 230 * 150 * 12 * reach.scale**2
+    code, _, err = restore("in.png", "--memory", f"{least // 1000}KB", "--out", "tiled.png", model=model)
+    assert code == 0, err
+    plan = tiles.plan(150, 230, reach, least)
+    assert plan.count > 1
+    assert np.abs(pixels("whole.png").astype(int) - pixels("tiled.png")).max() <= 1
+
+
+def _config(name):
+    family, config = FAMILIES[name]
+    return family, {"spec": SPEC, **config}
+
+
+# ------------------------------------------------------------------------------------------------ what it keeps
+def test_sixteen_bits_profile_exif_and_alpha_stay(restore):
+    deep = noise("deep.tif", dtype=np.uint16)
+    assert restore("deep.tif", "--strength", 0, "--out", "deep-out.tif")[0] == 0
+    assert np.array_equal(images.read("deep-out.tif").pixels, deep)
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010E] = "a photograph"
+    before = noise("all.png", channels=(4,), icc_profile=profile, exif=exif)
+    assert restore("all.png", "--out", "all-out.png")[0] == 0
+    with Image.open("all-out.png") as made:
+        assert made.info["icc_profile"] == profile
+        assert made.getexif()[0x010E] == "a photograph"
+        assert np.array_equal(np.asarray(made)[..., 3], before[..., 3])
+
+
+def test_outside_the_mask_every_pixel_is_the_file_s_own(restore):
+    """In a profile that is not sRGB, where there and back again would round."""
+    from pentimento.colour import import_pyvips
+
+    vips = import_pyvips("a test")
+    noise("plain.png", seed=3)
+    image = vips.Image.new_from_file("plain.png").icc_transform("p3", embedded=False, input_profile="srgb")
+    image.pngsave("wide.png")
+    before = pixels("wide.png")
+    mask = np.zeros(before.shape[:2], np.uint8)
+    mask[10:20, 30:50] = 255
+    Image.fromarray(mask).save("mask.png")
+    code, out, err = restore("wide.png", "--mask", "mask.png", "--out", "out.png", model="holes")
+    assert code == 0, err
+    after = pixels("out.png")
+    assert np.array_equal(after[mask == 0], before[mask == 0])
+    assert not np.array_equal(after[mask > 0], before[mask > 0])
+    assert out["repaired"] == {"out.png": pytest.approx(200 / 2400)}
+
+
+def test_scratches_are_found_and_the_rest_is_left_alone(restore, models):
+    noise("in.png")
+    code, out, err = restore(
+        "in.png", "--find-scratches", "--detector", models / "finder", "--out", "out.png", model="holes"
+    )
+    assert code == 0, err
+    share = out["repaired"]["out.png"]
+    same = (pixels("in.png") == pixels("out.png")).all(2).mean()
+    assert same >= 1 - share - 1e-9
+
+
+def test_a_streamed_picture_is_restored_like_one_in_memory(restore, monkeypatch):
+    noise("in.tif", 300, 200)
+    mask = np.zeros((300, 200), np.uint8)
+    mask[100:250] = 255
+    Image.fromarray(mask).save("mask.png")
+    for options in ((), ("--mask", "mask.png")):
+        assert restore("in.tif", "--out", "memory.tif", "--overwrite", *options)[0] == 0
+        with monkeypatch.context() as patch:
+            patch.setattr(tiles, "memory_budget", lambda text=None: 2**31 if text else 1000)
+            code, _, err = restore("in.tif", "--out", "streamed.tif", "--overwrite", "--memory", "2GiB", *options)
+        assert code == 0, err
+        assert np.array_equal(images.read("memory.tif").pixels, images.read("streamed.tif").pixels)
+        assert images.describe("streamed.tif")["provenance"]["verb"] == "restore"
+
+
+# ------------------------------------------------------------------------------------------------ folders
+def test_a_folder_with_broken_files(restore):
+    for name in ("a.png", "sub/b.jpg", "z.png"):
+        noise(f"in/{name}")
+    Path("in/broken.png").write_bytes(Path("in/a.png").read_bytes()[:200])
+    Path("in/text.png").write_text("no picture")
+    code, out, err = restore("in", "--out", "out")
+    assert code == 2
+    assert out["files"] == ["out/a.png", "out/sub/b.jpg", "out/z.png"]
+    assert set(out["failed"]) == {"in/broken.png", "in/text.png"}
+    assert "2 could not be used, the others are done" in err
+    assert sorted(p.name for p in Path("out").rglob("*") if p.is_file()) == ["a.png", "b.jpg", "z.png"]
+
+
+def test_interrupted_half_way_and_gone_on_with(restore, monkeypatch):
+    for k in range(4):
+        noise(f"in/{k}.png", seed=k)
+    real, calls = images.write, []
+
+    def interrupted(path, *arguments, **options):
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "write", interrupted)
+    assert restore("in", "--out", "out")[0] == 130
+    assert sorted(p.name for p in Path("out").iterdir()) == ["0.png", "1.png"]  # whole ones, and nothing else
+    for path in Path("out").iterdir():
+        Image.open(path).load()
+    code, out, _ = restore("in", "--out", "out", "--skip-existing")
+    assert code == 0
+    assert out["files"] == ["out/2.png", "out/3.png"]
+    assert out["skipped"] == ["out/0.png", "out/1.png"]
+
+
+def test_in_place_keeps_exif_and_is_asked_for(restore):
+    exif = Image.Exif()
+    exif[0x010E] = "mine"
+    noise("in.jpg", exif=exif)
+    fails(restore("in.jpg", "--out", "in.jpg", "--overwrite"), "is an input", "--in-place")
+    before = Path("in.jpg").read_bytes()
+    assert Path("in.jpg").read_bytes() == before
+    code, _, _ = restore("in.jpg", "--in-place")
+    assert code == 0
+    assert Path("in.jpg").read_bytes() != before
+    assert Image.open("in.jpg").getexif()[0x010E] == "mine"
+    assert [p.name for p in Path().iterdir()] == ["in.jpg"]
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+@pytest.mark.parametrize("size", [(1, 1), (3, 600), (600, 3), (17, 5)])
+@pytest.mark.parametrize("model", ["noise", "holes", "passes", "twice"])
+def test_any_size(restore, size, model):
+    noise("in.png", *size)
+    assert restore("in.png", "--out", "out.png", model=model)[0] == 0
+    scale = 2 if model == "twice" else 1
+    assert pixels("out.png").shape[:2] == (scale * size[0], scale * size[1])
+
+
+def test_masks(restore, models):
+    noise("in.png")
+    for name, size, value in (("other", (60, 60), 255), ("empty", (40, 60), 0), ("all", (40, 60), 255)):
+        Image.fromarray(np.full(size, value, np.uint8)).save(f"{name}.png")
+    fails(restore("in.png", "--mask", "other.png", "--out", "o.png"), "60x40", "60x60")
+    fails(restore("in.png", "--mask", "empty.png", "--out", "o.png"), "no white")
+    fails(restore("in.png", "--mask", "all.png", "--out", "o.png"), "nothing left to repair from")
+    fails(restore("in.png", "--mask", "none.png", "--out", "o.png"), "none.png does not exist")
+    fails(restore("in.png", "--mask", "all.png", "--find-scratches", "--out", "o.png"), "one or the other")
+    fails(restore("in.png", "--mask", "all.png", "--out", "o.png", model="twice"), "--mask", "enlarge")
+    Path("masks").mkdir()
+    fails(restore("in.png", "--mask", "masks", "--out", "o.png"), "no picture called in")
+    assert not Path("o.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--strength", "1.5"), ("--strength: 0 to 1 expected, got 1.5",)),
+        (("--strength", "nan"), ("--strength",)),
+        (("--noise", "-1"), ("--noise: 0 to 255",)),
+        (("--quality", "0"), ("--quality: 1 to 100",)),
+        (("--quality", "50"), ("is not told this", "--model dejpeg")),
+        (("--passes", "0"), ("--passes",)),
+        (("--passes", "3"), ("works in one pass", "denoise-recurrent")),
+        (("--scale", "4"), ("enlarges 1 times, not 4",)),
+        (("--memory", "lots"), ("memory: a size above zero such as 2GB",)),
+        (("--memory", "1KB"), ("memory:", "or more expected")),
+        (("--in-place",), ("leave --out away",)),
+    ],
+)
+def test_options_out_of_range(restore, options, parts):
+    noise("in.png")
+    fails(restore("in.png", "--out", "o.png", *options), *parts)
+    assert not Path("o.png").exists()
+
+
+def test_what_is_no_still_picture(restore):
+    frames = [Image.fromarray(np.full((9, 9), value, np.uint8)) for value in (0, 128, 255)]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    fails(restore("moving.gif", "--out", "o.png"), "an animation of 3 pictures")
+    Path("text.png").write_text("no picture")
+    fails(restore("text.png", "--out", "o.png"), "text.png: not a PNG")
+    fails(restore("nothing.png", "--out", "o.png"), "nothing.png: no such file")
+    frames[0].save("still.gif")
+    assert restore("still.gif", "--out", "o.png")[0] == 0
+
+
+def test_what_is_no_model_that_restores(restore, models):
+    noise("in.png")
+    fails(restore("in.png", "--out", "o.png", model="gan"), "families that can: restorer, recurrent")
+    fails(restore("in.png", "--out", "o.png", "--find-scratches", "--detector", models / "gan"), "detector")
+    fails(restore("in.png", "--out", "o.png", "--model", "denoize", model=None), "neither a folder nor a model")
+
+
+def test_the_model_follows_from_what_is_asked():
+    from pentimento.api.restoration import _default_model
+
+    assert _default_model(None, None, None, False, False) == "denoise"
+    assert _default_model(None, None, 3, False, False) == "denoise-recurrent"
+    assert _default_model(None, 30, None, False, False) == "dejpeg"
+    assert _default_model(4, None, None, False, False) == "upscale-x4"
+    assert _default_model(None, None, None, True, False) == "inpaint"
+    assert _default_model(None, None, None, False, True) == "old-photo"
+
+
+def test_png_bytes_in_a_jpeg_name_are_read_for_what_they_are(restore):
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(buffer, "PNG")
+    Path("in.jpg").write_bytes(buffer.getvalue())
+    assert restore("in.jpg", "--out", "o.png")[0] == 0
