@@ -29,7 +29,7 @@ PARTS = {
     "speed": ("speed and memory", ("denoise",)),
 }
 MODELS = tuple(dict.fromkeys(option for _, options in PARTS.values() for option in options))
-OUR_OWN = ("recurrent", "old-photos")  # parts that mean nothing without a model of ours
+OUR_OWN = ("recurrent", "old-photos")  # parts that mean nothing without their first model
 
 PROTOCOL = (
     "PSNR on results clipped and rounded to 8 bits, over all channels and the whole picture unless said; the mean over "
@@ -95,15 +95,23 @@ def main() -> None:
     """Measure the parts, and write a report of each."""
     options = make_options()
     chosen = options.parse_args()
-    for part in PARTS if chosen.part == "all" else (chosen.part,):
-        named = [getattr(chosen, option) for option in PARTS[part][1]]
-        wanted = any(named) or (chosen.peers == "all" and part not in OUR_OWN and not anything(chosen))
-        if chosen.part == "all" and not wanted:
-            continue
-        if not any(named) and (chosen.peers == "none" or part in OUR_OWN):
-            options.error(f"--part {part}: name a model: " + " or ".join(map(flag, PARTS[part][1])))
-        alone = {option: None for option in MODELS if option not in PARTS[part][1]}
-        publish(part, argparse.Namespace(**{**vars(chosen), **alone, "part": part}), options)
+    named = [part for part in PARTS if any(getattr(chosen, option) for option in needed(part))]
+    peers_alone = [part for part in PARTS if part not in OUR_OWN] if chosen.peers == "all" else []
+    parts = [part for part in named + peers_alone if part == chosen.part][:1]
+    if chosen.part == "all":
+        parts = named or peers_alone
+    if not parts:
+        wanted = needed(chosen.part) if chosen.part in PARTS else MODELS
+        options.error(f"--part {chosen.part}: name a model: " + " or ".join(map(flag, wanted)))
+    for part in parts:
+        others = {option: None for option in MODELS if option not in PARTS[part][1]}
+        publish(part, argparse.Namespace(**{**vars(chosen), **others, "part": part}), options)
+
+
+def needed(part: str) -> tuple[str, ...]:
+    """Options of which one names a model for it."""
+    options = PARTS[part][1]
+    return options[:1] if part in OUR_OWN else options
 
 
 def make_options() -> argparse.ArgumentParser:
@@ -130,11 +138,6 @@ def flag(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
-def anything(chosen: argparse.Namespace) -> bool:
-    """Whether any model is named."""
-    return any(getattr(chosen, option) for option in MODELS)
-
-
 def publish(part: str, chosen: argparse.Namespace, options: argparse.ArgumentParser) -> None:
     """Measure one part and write its report."""
     from mnist import trained
@@ -158,7 +161,7 @@ def measure(part: str, models: dict[str, Any], chosen: argparse.Namespace) -> li
 
     match part:
         case "recurrent":
-            return robust.recurrent(models.get("recurrent"), models.get("denoise"), chosen)
+            return robust.recurrent(models["recurrent"], models.get("denoise"), chosen)
         case "enlarge":
             return tasks.enlarge({2: models.get("upscale_x2"), 4: models.get("upscale_x4")}, chosen)
         case "old-photos":

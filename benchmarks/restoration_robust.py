@@ -153,8 +153,6 @@ def noise_kinds() -> dict[str, Damage]:
 # ----------------------------------------------------------------------------------------------- recurrent
 def recurrent(model: Any, feed_forward: Any, chosen: argparse.Namespace) -> list[Figure]:
     """PSNR by the number of passes, beside a network of one pass; told the noise."""
-    if model is None:
-        sys.exit("--part recurrent: needs --recurrent MODEL")
     figures = []
     for sigma in PASS_SIGMAS:
         by_pass = score_passes(model, sigma, max(*PASSES, model.passes), chosen)

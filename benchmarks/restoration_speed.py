@@ -212,12 +212,10 @@ def run_measured(command: list[str]) -> tuple[float, float]:
 
 
 # ---------------------------------------------------------------------------------------------- to look at
-def old_photographs(model: str | None, detector: str, chosen: argparse.Namespace) -> list[Figure]:
+def old_photographs(model: str, detector: str, chosen: argparse.Namespace) -> list[Figure]:
     """Repair the old photographs with the verb itself, whole and where scratches were found, to be looked at."""
     from pentimento.api.restoration import restore
 
-    if model is None:
-        sys.exit("--part old-photos: needs --old-photo MODEL")
     figures = []
     folder = shared("restoration/old-photos")
     for path in sorted(folder.rglob("*.png"))[: chosen.count]:
