@@ -245,7 +245,7 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         methods[OURS] = Timed(keeping(ours(model, chosen.precision, told=False)))
     holes, whole = score("Kodak24, holes", hole_cases(chosen), methods, (psnr_in_holes, psnr))
     figures = []
-    for peer in (BIHARMONIC, TELEA):
+    for peer in [each for each in (BIHARMONIC, TELEA) if each in methods] or [BIHARMONIC]:
         times = ", ".join(
             f"{name} {statistics.median(methods[name].seconds):.2g}" for name in (OURS, peer) if name in methods
         )
