@@ -36,7 +36,7 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--gan", default=None, metavar="RUN", help="a run of cifar-gan; left out, it is trained here")
     options.add_argument("--seconds", type=float, default=None, help="of processor time that RUN took on this machine")
-    options.add_argument("--kimg", type=float, default=600.0, help="thousands of images ours is trained on here")
+    options.add_argument("--kimg", type=float, default=500.0, help="thousands of images ours is trained on here")
     options.add_argument("--samples", type=int, default=10_000, help="drawn from each model")
     options.add_argument("--pictures", type=Path, default=Path("runs/benchmark-pictures"), help="for sample sheets")
     chosen = options.parse_args()

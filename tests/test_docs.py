@@ -28,9 +28,11 @@ from PIL import Image
 from pentimento import api
 from pentimento.app import cli
 from pentimento.data.augment import Augment
+from pentimento.data.degrade import Step
 from pentimento.data.shapes import draw_noise, factors_from_noise, render
 from pentimento.evaluate.measure import METRICS, WITHOUT_DATA
 from pentimento.features import open_network
+from pentimento.losses import PictureLosses
 from pentimento.models import MODELS, zoo_names
 from pentimento.models import config_schema as schema_of
 from pentimento.training.recipe import DataOptions, EvaluateOptions, PlayerOptions, Recipe, TrainingOptions
@@ -41,7 +43,7 @@ GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md
 PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-VERBS = ("train", "generate", "evaluate", "models", "inspect")
+VERBS = ("train", "generate", "restore", "evaluate", "models", "inspect")
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,21 @@ def test_family_tables_are_whole(family):
     fields = {k: f for k, f in schema_of(family).model_fields.items() if k != "spec"}
     assert {*fields, "self", "spec"} == inspect.signature(MODELS[family].__init__).parameters.keys()
     check_table(DOCS / "families.md", f"Options of `{family}`", fields)
+
+
+def test_the_table_of_losses_is_whole():
+    check_table(DOCS / "families.md", "Losses", PictureLosses.model_fields)
+
+
+def test_the_tables_of_damage_are_whole():
+    kinds = {c.model_fields["kind"].default: c for c in typing.get_args(typing.get_args(Step)[0])}
+    says = {k: "mask" if c.makes_masks else c.tells or "nothing" for k, c in kinds.items()}
+    assert {k: row[0] for k, row in table_below(DOCS / "training.md", "`[[degrade]]`").items()} == says
+    fields = {f"{k}.{key}": f for k, c in kinds.items() for key, f in c.model_fields.items() if key != "kind"}
+    assert {f.default for name, f in fields.items() if name.endswith(".probability")} == {1.0}  # said above the table
+    fields = {name: f for name, f in fields.items() if not name.endswith(".probability")}
+    check_table(DOCS / "training.md", "Keys of `[[degrade]]`", fields)
+    assert f"{len(kinds)} kinds" in (DOCS / "restoration.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_metrics_is_whole():

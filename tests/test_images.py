@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -630,6 +631,134 @@ def test_bits_follow_like_where_the_format_can(tmp_path: Path) -> None:
     images.write(tmp_path / "x.png", torch.rand(1, 1, 4, 4, dtype=torch.bfloat16), like=like)
     images.write(tmp_path / "x.jpg", torch.rand(1, 4, 4), like=like)
     assert (images.read(tmp_path / "x.png").bits, images.read(tmp_path / "x.jpg").bits) == (16, 8)
+
+
+# ------------------------------------------------------------------------------------ what is not changed
+def _own_of(path: Path) -> tuple[Any, Any]:
+    """The samples and the alpha that are in a file, not converted."""
+    from pentimento.formats import decode
+
+    raw = decode(path.read_bytes(), "x")
+    return raw.pixels, raw.alpha
+
+
+def _of_vips(samples: Any, suffix: str, interpretation: str, profile: Any) -> bytes:
+    vips = pytest.importorskip("pyvips")
+    image = vips.Image.new_from_array(samples, interpretation=interpretation).copy()
+    image.set_type(vips.GValue.blob_type, "icc-profile-data", profile)
+    return bytes(image.write_to_buffer(suffix))
+
+
+def _press(bits: int) -> bytes:
+    vips = pytest.importorskip("pyvips")
+    ink = vips.Image.new_from_array(_random(12, 9, 3), interpretation="srgb")
+    return bytes(ink.icc_transform("cmyk", input_profile="srgb", depth=bits).write_to_buffer(".tif"))
+
+
+KEPT: dict[str, tuple[Any, str]] = {
+    "wide": (lambda: _with_profile(_random(12, 9, 3), ".png", WIDE), ".png"),
+    "wide, 16 bit": (lambda: _with_profile(_random(12, 9, 3, bits=16), ".tif", WIDE), ".tif"),
+    "wide, alpha": (lambda: _file(Image.fromarray(_random(12, 9, 4)), "PNG", icc_profile=WIDE), ".webp"),
+    "wide, 16 bit, alpha": (lambda: _of_vips(_random(12, 9, 4, bits=16), ".png", "rgb16", WIDE), ".png"),
+    "gray profile": (lambda: _file(Image.fromarray(_random(12, 9)), "PNG", icc_profile=GRAY_1_8), ".tif"),
+    "gray, 16 bit": (lambda: _file(Image.fromarray(_random(12, 9, bits=16)), "TIFF"), ".png"),
+    "gray, alpha": (lambda: _file(Image.fromarray(_random(12, 9, 2), "LA"), "PNG"), ".tif"),
+    "palette": (lambda: _file(Image.fromarray(_random(12, 9, 3)).quantize(16), "PNG"), ".png"),
+    "CMYK": (lambda: _press(8), ".tif"),
+    "CMYK, 16 bit": (lambda: _press(16), ".tif"),
+    "turned": (lambda: _file(Image.fromarray(_random(12, 9, 3)), "PNG", exif=_oriented(6).tobytes()), ".png"),
+}
+
+
+@pytest.mark.parametrize(("make", "suffix"), KEPT.values(), ids=KEPT)
+def test_what_is_not_changed_keeps_its_samples(make: Any, suffix: str, tmp_path: Path) -> None:
+    source, path = tmp_path / "source", tmp_path / f"x{suffix}"
+    source.write_bytes(make())
+    before, veil = _own_of(source)
+    like = images.read(source)
+    changed = _random(*before.shape[:2]) > 127
+    new = 1 - like.to_tensor(background=None)
+    images.write(path, new, like=like, changed=changed)
+    after, alpha = _own_of(path)
+    np.testing.assert_array_equal(after[~changed], before[~changed])
+    assert (alpha is None) == (veil is None)
+    if veil is not None:
+        np.testing.assert_array_equal(alpha, veil)
+    images.write(tmp_path / f"all{suffix}", new, like=like)
+    np.testing.assert_array_equal(after[changed], _own_of(tmp_path / f"all{suffix}")[0][changed])
+
+
+def test_only_what_reading_converted_has_samples_of_its_own(tmp_path: Path) -> None:
+    wide = images.read(_file(Image.fromarray(_random(12, 9, 4)), "PNG", icc_profile=WIDE))
+    assert wide.own is not None
+    np.testing.assert_array_equal(wide.own, _random(12, 9, 4)[..., :3])
+    np.testing.assert_array_equal(wide.crop(2, 3, 4, 5).own, wide.own[2:6, 3:8])  # type: ignore[arg-type]
+    assert wide.composited().own is None
+    assert dataclasses.replace(wide, pixels=wide.pixels // 2).own is None
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert images.read(_file(Image.fromarray(_random(12, 9, 3)), "PNG", icc_profile=srgb)).own is None
+    ink = images.read(_file(Image.frombytes("CMYK", (5, 6), _random(6, 5, 4).tobytes()), "TIFF"))
+    np.testing.assert_array_equal(ink.own, _random(6, 5, 4))  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="`like` was altered after it was read"):
+        lost = dataclasses.replace(wide, pixels=wide.pixels // 2)
+        images.write(tmp_path / "x.png", wide.to_tensor(None), like=lost, changed=np.zeros((12, 9), bool))
+
+
+def test_alpha_of_a_new_picture_counts_only_where_it_changed(tmp_path: Path) -> None:
+    like, new = Picture(_random(4, 5, 3), _random(4, 5)), Picture(_random(4, 5, 3) // 2, _random(4, 5) // 2)
+    changed = np.eye(4, 5, dtype=bool)
+    images.write(tmp_path / "x.png", new, like=like, changed=changed)
+    made = images.read(tmp_path / "x.png")
+    np.testing.assert_array_equal(made.pixels, np.where(changed[..., None], new.pixels, like.pixels))
+    np.testing.assert_array_equal(made.alpha, np.where(changed, new.alpha, like.alpha))  # type: ignore[arg-type]
+
+
+def test_lossy_formats_take_the_samples_too(tmp_path: Path) -> None:
+    flat = np.full((32, 32, 3), (200, 60, 90), np.uint8)
+    like = images.read(_file(Image.fromarray(flat), "PNG", icc_profile=WIDE))
+    images.write(tmp_path / "x.jpg", torch.zeros(3, 32, 32), like=like, changed=np.zeros((32, 32), bool))
+    assert np.abs(_own_of(tmp_path / "x.jpg")[0].astype(int) - flat).max() <= 2
+    clear = Picture(flat, np.zeros((32, 32), np.uint8))
+    images.write(tmp_path / "y.jpg", torch.zeros(3, 32, 32), like=clear, changed=np.zeros((32, 32), bool))
+    assert images.read(tmp_path / "y.jpg").pixels.min() >= 253  # white shows through what is transparent
+
+
+def test_samples_that_cannot_be_kept(tmp_path: Path) -> None:
+    none, ink = np.zeros((6, 5), bool), Image.frombytes("CMYK", (5, 6), _random(6, 5, 4).tobytes())
+    deep, gray = Picture(_random(6, 5, 3, bits=16)), Picture(_random(6, 5, 1))
+    tail = "samples cannot be kept as they are"
+    rgb, eight = torch.zeros(3, 6, 5), "this PNG 8-bit RGB without an ICC profile"
+    for image, options, message in [
+        (rgb, {"like": deep, "bits": 8}, f"`like` has 16-bit RGB without an ICC profile, {eight}: {tail}"),
+        (rgb, {"like": gray}, f"`like` has 8-bit gray without an ICC profile, {eight}: {tail}"),
+        (rgb, {"like": images.read(_file(ink, "TIFF"))}, f"`like` has 8-bit CMYK without an ICC profile, {eight}"),
+        (rgb, {}, "changed: needs `like`, of the same size"),
+        (rgb, {"like": Picture(_random(5, 6, 3))}, "changed: needs `like`, of the same size"),
+        (rgb, {"like": gray, "changed": none[:5]}, r"changed: \(6, 5\), bool expected, got \(5, 5\), bool"),
+        (rgb, {"like": gray, "changed": none.astype(int)}, r"changed: \(6, 5\), bool expected, got \(6, 5\), int64"),
+    ]:
+        with pytest.raises(ImageError, match=rf"x\.png: .*{message}"):
+            images.write(tmp_path / "x.png", image, **{"changed": none, **options})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzw"])
+def test_a_damaged_tile_of_16_bit_colour_is_not_taken_for_black(compression: str) -> None:
+    vips = pytest.importorskip("pyvips")
+    image = vips.Image.new_from_array(_random(64, 64, 3, bits=16), interpretation="rgb16")
+    data = bytearray(image.tiffsave_buffer(tile=True, tile_width=16, tile_height=16, compression=compression))
+    place = _tile_places(bytes(data))[-1]
+    data[place : place + 200] = bytes(200)
+    with pytest.raises(ImageError, match=r"x\.tif: truncated or damaged \("):
+        images.read(bytes(data), "x.tif")
+
+
+def _tile_places(data: bytes) -> Any:
+    from pentimento.formats import tiff_directory
+
+    tags = tiff_directory(io.BytesIO(data))
+    assert tags is not None
+    return tags[324]
 
 
 # ------------------------------------------------------------------------------------------- provenance

@@ -7,9 +7,10 @@ sub-directories when it compresses, and libvips writes no EXIF into TIFF, whatev
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from pentimento.errors import ImageError, PentimentoError
 __all__ = [
     "Decoded",
     "compressed",
+    "damage_is_an_error",
     "decode",
     "encode",
     "new_tiff_directory",
@@ -198,7 +200,8 @@ def _decode_by_vips(data: bytes, tiff: Image.Exif | None) -> Decoded:
         raise ImageError(f"{image.format} samples; save it with 8- or 16-bit unsigned ones")
     if image.interpretation not in ("rgb16", "grey16", "cmyk"):
         image = image.colourspace("rgb16")
-    samples = image.numpy().reshape(image.height, image.width, image.bands)
+    with damage_is_an_error(vips):
+        samples = image.numpy().reshape(image.height, image.width, image.bands)
     colours = {"rgb16": 3, "grey16": 1, "cmyk": 4}[image.interpretation]
 
     def field(key: str) -> bytes | None:
@@ -216,6 +219,15 @@ def _decode_by_vips(data: bytes, tiff: Image.Exif | None) -> Decoded:
         icc_profile=field("icc-profile-data"),
         xmp=field("xmp-data"),
     )
+
+
+@contextlib.contextmanager
+def damage_is_an_error(vips: Any) -> Iterator[None]:
+    """Raise `vips.Error` where libvips only complains: of a damaged tile of a TIFF, which it then makes black."""
+    vips.Error("")  # takes the complaints of before
+    yield
+    if complaint := vips.Error("").detail:
+        raise vips.Error(complaint)
 
 
 def _upright(
@@ -342,20 +354,17 @@ def _png_by_vips(picture: Decoded) -> bytes:
 def _tiff(picture: Decoded) -> bytes:
     """In strips; see `new_tiff_directory`."""
     samples = _interleaved(picture)
-    height, width, _ = samples.shape
-    rows = range(0, height, _STRIP_ROWS)
-    strips = [compressed(samples[row : row + _STRIP_ROWS]) for row in rows]
+    strips = [compressed(samples[row : row + _STRIP_ROWS]) for row in range(0, len(samples), _STRIP_ROWS)]
     sizes = [len(strip) for strip in strips]
     if sum(sizes) > 2**32 - 2**20:
         raise ImageError("TIFF ends at 4 GiB; write smaller pictures")
-    directory = new_tiff_directory(picture, height, width)
+    directory = new_tiff_directory(picture, *samples.shape[:2])
     directory[278], directory[279] = _STRIP_ROWS, tuple(sizes)
     # Counted from the first strip: `save` adds where the directory ends.
     directory[273] = tuple(sum(sizes[:i]) for i in range(len(sizes)))
     stream = io.BytesIO()
     directory.save(stream)
-    stream.write(b"".join(strips))
-    return stream.getvalue()
+    return stream.getvalue() + b"".join(strips)
 
 
 def compressed(samples: Pixels) -> bytes:
@@ -368,11 +377,7 @@ def compressed(samples: Pixels) -> bytes:
 def new_tiff_directory(like: Decoded, height: int, width: int, *, big: bool = False) -> ImageFileDirectory_v2:
     """All of a TIFF directory but where the samples are, which `compressed` makes (TIFF 6.0, sections 7, 14 and 18).
 
-    Args:
-        like: has the bits, the channels, the alpha and the metadata, if not the size.
-        height: of the picture.
-        width: of the picture.
-        big: BigTIFF, for more than 4 GiB.
+    `like` has the bits, the channels, the alpha and the metadata, if not the size. BigTIFF is for more than 4 GiB.
     """
     directory = ImageFileDirectory_v2(_BIG_HEAD) if big else ImageFileDirectory_v2()
     described = Image.Exif()
@@ -388,8 +393,7 @@ def new_tiff_directory(like: Decoded, height: int, width: int, *, big: bool = Fa
     directory[284] = 1  # samples of a pixel side by side
     if like.alpha is not None:
         directory[338] = 2  # alpha that has not been multiplied into the colours
-    if like.icc_profile:
-        directory[34675] = like.icc_profile
-    if like.xmp:
-        directory[700] = like.xmp
+    for tag, blob in ((34675, like.icc_profile), (700, like.xmp)):
+        if blob:
+            directory[tag] = blob
     return directory

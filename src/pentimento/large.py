@@ -25,7 +25,15 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from pentimento import colour, images
 from pentimento.colour import Pixels, import_pyvips
 from pentimento.errors import ImageError, NotFoundError
-from pentimento.formats import Decoded, compressed, new_tiff_directory, reason, tiff_directory, upright_exif
+from pentimento.formats import (
+    Decoded,
+    compressed,
+    damage_is_an_error,
+    new_tiff_directory,
+    reason,
+    tiff_directory,
+    upright_exif,
+)
 from pentimento.images import BoolArray, Picture, file_samples
 from pentimento.provenance import Provenance, to_xmp
 from pentimento.runtime import atomic_write
@@ -78,7 +86,8 @@ class LargePicture:
         vips = import_pyvips(_WHAT)
         try:
             # By a region: `Image.crop` starts threads for every window, and their heaps add up to the picture.
-            data = vips.Region.new(self.image).fetch(left, top, width, height)
+            with damage_is_an_error(vips):
+                data = vips.Region.new(self.image).fetch(left, top, width, height)
         except vips.Error as error:
             raise ImageError(f"{self.path}: truncated or damaged ({reason(error)})") from error
         samples = np.frombuffer(data, f"u{self.bits // 8}").reshape(height, width, -1)
