@@ -9,6 +9,7 @@ to the new size first. Where s is not told, a small estimator guesses it, traine
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -170,7 +171,7 @@ class RestoringModel(Model):
 
     def restore(self, images: Tensor, masks: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
         """See `Restores`. A gray picture may go through a colour model, and each channel through a gray one."""
-        for made, _ in zip(self.refine(images, masks, strength), range(self.passes), strict=False):
+        for made in itertools.islice(self.refine(images, masks, strength), self.passes):
             last = made
         return last
 
@@ -204,7 +205,7 @@ class RestoringModel(Model):
         return images, torch.cat([images, *parts], 1)
 
     def _first(self, y: Tensor, seen: Tensor, count: int) -> list[Tensor]:
-        return [made for made, _ in zip(self._passes(y, seen), range(count), strict=False)]
+        return list(itertools.islice(self._passes(y, seen), count))
 
 
 class StrengthEstimator(nn.Module):

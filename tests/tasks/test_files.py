@@ -80,3 +80,45 @@ def test_wishes_that_cannot_be_met(photos):
         targets()
     with pytest.raises(InputError, match="--out: where to write is missing"):
         plan_jobs(["in/a.png"], None)
+
+
+def test_a_folder_of_results_among_its_inputs_is_not_done_again(photos):
+    assert targets("in", out="in/made") == ["in/made/a.png", "in/made/b.JPG", "in/made/sub/a.png", "in/made/sub/c.png"]
+    for name in ("made/a.png", ".thumbnails/a.png"):
+        Path("in", name).parent.mkdir()
+        Path("in", name).write_bytes(b"x")
+    jobs, there = plan_jobs(["in"], Path("in/made"), skip_existing=True)
+    assert there == [Path("in/made/a.png")]
+    assert [str(job.source) for job in jobs] == ["in/b.JPG", "in/sub/a.png", "in/sub/c.bmp"]
+    assert targets("in/sub", out="in") == ["in/a.png", "in/c.png"]  # not below what is read
+
+
+def test_what_is_named_twice_is_done_once(photos):
+    twice = ["in/sub/a.png", "in/sub/*.png", str(photos / "in/sub/a.png")]
+    assert targets(*twice) == ["out/a.png"]
+    Path("in/sub/link.png").symlink_to("a.png")
+    jobs, _ = plan_jobs([*twice, "in/sub/link.png"], None, in_place=True)
+    assert jobs == [Job(Path("in/sub/a.png"), Path("in/sub/a.png"))]
+
+
+def test_in_place_a_link_stays_a_link(photos):
+    Path("link.png").symlink_to("in/a.png")
+    assert plan_jobs(["link.png"], None, in_place=True)[0] == [Job(Path("link.png"), photos / "in/a.png")]
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(photos, monkeypatch):
+    for out in ("in/notes.txt/x", "in/notes.txt/x/y.png", "in/notes.txt/x.png"):
+        with pytest.raises(InputError, match=r"--out: in/notes.txt is a file, so nothing can be written into it"):
+            targets("in/a.png", out=out)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="in/sub: you may not write into this folder"):
+        plan_jobs(["in/sub/a.png"], None, in_place=True)
+
+
+def test_no_name_and_the_name_of_nobody(photos):
+    with pytest.raises(InputError, match="no picture given"):
+        plan_jobs([""], None, in_place=True)  # an empty variable of the shell; not all that lies here
+    with pytest.raises(NotFoundError, match=r"~nobody-of-that-name/a.png: no such file"):
+        targets("~nobody-of-that-name/a.png")
+    with pytest.raises(InputError, match="--in-place, --skip-existing"):
+        plan_jobs(["in/a.png"], None, in_place=True, skip_existing=True)

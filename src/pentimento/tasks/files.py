@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +34,13 @@ def plan_jobs(
     """All that is to be done, checked before anything is.
 
     A single file goes to `out` if that has the name of a picture, else into the folder `out`; a folder's pictures,
-    those in its folders too, keep their places in `out`. What cannot be written in its own format becomes PNG.
+    those in its folders too, keep their places in `out`. What is hidden is left out, and so is what lies in `out`: it was
+    made before. What cannot be written in its own format becomes PNG.
 
     Args:
         inputs: picture files, folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.
         out: a picture or a folder; None with `in_place`.
-        in_place: each result replaces its source.
+        in_place: each result replaces its source; what a link points to, where the source is one.
         overwrite: results may replace other files.
         skip_existing: pictures whose result is there already are left out.
 
@@ -46,7 +49,7 @@ def plan_jobs(
 
     Raises:
         NotFoundError: a path that does not exist, a pattern or folder without pictures.
-        InputError: options that contradict each other, or two inputs with one result.
+        InputError: options that contradict each other, two inputs with one result, or nowhere to write to.
         ExistsError: a result is there already, or is one of the inputs.
     """
     if in_place and out is not None:
@@ -55,28 +58,36 @@ def plan_jobs(
         raise InputError("--out: where to write is missing: a picture, a folder, or --in-place")
     if overwrite and skip_existing:
         raise InputError("--overwrite, --skip-existing: one or the other")
-    found = [pair for text in inputs for pair in _expand(text)]
-    if not found:
+    if in_place and skip_existing:
+        raise InputError("--in-place, --skip-existing: what was done in place cannot be told apart; name what is left")
+    if not all(inputs) or not inputs:
         raise InputError("no picture given: files, folders or patterns expected")
+    found = [pair for text in inputs for pair in _expand(text, out)]
     if in_place:
-        return [Job(source, _writable(source, source)) for source, _ in found], []
+        jobs = [Job(source, _own_place(source)) for source, _ in _each_once((p, Path()) for p, _ in found)]
+        _check_folders(jobs)
+        return jobs, []
     assert out is not None
-    jobs = _into(found, Path(out))
+    jobs = _into(_each_once(found), Path(out))
+    _check_folders(jobs)
     _check_targets(jobs)
     there = [job.target for job in jobs if job.target.exists()]
     if skip_existing:
-        return [job for job in jobs if job.target not in there], there
+        return [job for job in jobs if not job.target.exists()], there
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise ExistsError(f"{there[0]}{more}: exists; choose another --out, or --overwrite or --skip-existing")
     return jobs, []
 
 
-def _expand(text: str) -> list[tuple[Path, Path]]:
+def _expand(text: str, out: Path | None) -> list[tuple[Path, Path]]:
     """(file, its place below an output folder) of an input."""
-    path = Path(text).expanduser()
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # nobody of that name: a file that begins so
+        path = path.expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _is_picture(p))
+        made = out.resolve() if out is not None and path.resolve() in out.resolve().parents else None
+        files = sorted(p for p in path.rglob("*") if _is_picture(p, path) and not _lies_in(p, made))
         if not files:
             raise NotFoundError(f"{text}: no pictures in this folder ({', '.join(sorted(READABLE_SUFFIXES))})")
         return [(p, p.relative_to(path)) for p in files]
@@ -84,7 +95,7 @@ def _expand(text: str) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if glob.has_magic(text):
         matches = map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - the pattern may be absolute
-        files = [p for p in matches if _is_picture(p)]
+        files = [p for p in matches if _is_picture(p, p.parent)]
         if not files:
             raise NotFoundError(f"{text}: no picture matches")
         return [(p, Path(p.name)) for p in files]
@@ -93,15 +104,28 @@ def _expand(text: str) -> list[tuple[Path, Path]]:
     raise NotFoundError(f"{text}: no such file" + (f"; {hint}" if hint.startswith("did") else ""))
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+def _each_once(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """What was named twice, by a folder and by a pattern perhaps, is done once."""
+    first: dict[tuple[Path, Path], tuple[Path, Path]] = {}
+    for source, place in found:
+        first.setdefault((source.resolve(), place), (source, place))
+    return list(first.values())
+
+
+def _is_picture(path: Path, base: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(base).parts)
+    return path.suffix.lower() in READABLE_SUFFIXES and path.is_file() and not hidden
+
+
+def _lies_in(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder)
 
 
 def _into(found: Sequence[tuple[Path, Path]], out: Path) -> list[Job]:
     if out.suffix and not out.is_dir():
         if len(found) > 1:
             raise InputError(f"--out: {len(found)} pictures do not fit into {out.name}; give a folder")
-        return [Job(found[0][0], _writable(out, found[0][0]))]
+        return [Job(found[0][0], _writable(out, "--out"))]
     return [Job(source, out / (place if _can_write(place) else place.with_suffix(".png"))) for source, place in found]
 
 
@@ -109,12 +133,26 @@ def _can_write(path: Path) -> bool:
     return path.suffix.lower() in WRITABLE_SUFFIXES
 
 
-def _writable(target: Path, source: Path) -> Path:
+def _own_place(source: Path) -> Path:
+    """Where a source is written in place."""
+    return _writable(source.resolve() if source.is_symlink() else source, "--in-place")
+
+
+def _writable(target: Path, option: str) -> Path:
     if not _can_write(target):
         kinds = ", ".join(sorted(WRITABLE_SUFFIXES))
-        which = "--in-place" if target == source else "--out"
-        raise ImageError(f"{which}: cannot write {target.name}; its name must end in one of {kinds}")
+        raise ImageError(f"{option}: cannot write {target.name}; its name must end in one of {kinds}")
     return target
+
+
+def _check_folders(jobs: Sequence[Job]) -> None:
+    """Before hours of work, not after."""
+    for folder in {job.target.parent for job in jobs}:
+        there = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
+        if not there.is_dir():
+            raise InputError(f"--out: {there} is a file, so nothing can be written into it; choose another")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"{there}: you may not write into this folder; choose another --out")
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:
