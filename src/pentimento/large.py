@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from PIL import Image
@@ -38,7 +38,7 @@ from pentimento.images import BoolArray, Picture, file_samples
 from pentimento.provenance import Provenance, to_xmp
 from pentimento.runtime import atomic_write
 
-__all__ = ["LargePicture", "Writer", "open_still", "read", "writing"]
+__all__ = ["LargePicture", "Writer", "check_name", "open_still", "read", "writing"]
 
 _WHAT = "working on pictures larger than memory"
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3, "cmyk": 4}  # of libvips' interpretations
@@ -137,26 +137,40 @@ def read(path: Path | str) -> LargePicture:
     return replace(opened, icc_profile=opened.crop(0, 0, 1, 1).icc_profile)  # None where it cannot be used
 
 
-def open_still(path: Path | str, limit_bytes: int) -> Picture | LargePicture:
-    """A picture in memory; or in its file, where it and a result of its size would take more than `limit_bytes`.
+def open_still(path: Path | str, limit_bytes: int, growth: int = 1) -> Picture | LargePicture:
+    """A picture in memory; or in its file, where it and a result `growth` times as large would pass `limit_bytes`.
 
     Raises:
-        ImageError: an animation; and as `read` and `pentimento.images.read`.
+        ImageError: an animation, or several pages; and as `read` and `pentimento.images.read`.
         MissingExtraError, NotFoundError: likewise.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours to set
         try:
             with Image.open(path) as header:
-                frames = getattr(header, "n_frames", 1) if header.format in ("GIF", "WEBP", "PNG") else 1
-                taken = 2 * header.width * header.height * len(header.getbands()) * (2 if "16" in header.mode else 1)
+                sample_bytes = 2 if ";16" in str(header.tile[:1]) else 1  # of colour, Pillow's mode does not tell
+                taken = (1 + growth) * header.width * header.height * len(header.getbands()) * sample_bytes
+                count = _count(header)
         except Image.DecompressionBombError:
             return read(path)
         except Exception:  # what it is not, `images.read` says
             return images.read(path)
-        if frames > 1:
-            raise ImageError(f"{path}: an animation of {frames} pictures; save the one you want as a still")
+        if count > 1:
+            what = "a document" if header.format == "TIFF" else "an animation"
+            raise ImageError(f"{path}: {what} of {count} pictures; save the one you want as a still")
         return read(path) if taken > limit_bytes else images.read(path)
+
+
+def _count(header: Image.Image) -> int:
+    """Pictures in a file; in a TIFF, small versions and masks of the first (NewSubfileType 1 and 4) do not count."""
+    frames: int = getattr(header, "n_frames", 1)
+    if header.format != "TIFF":
+        return frames if header.format in ("GIF", "WEBP", "PNG") else 1
+    count = 1
+    for frame in range(1, frames):
+        header.seek(frame)
+        count += not cast(Any, header).tag_v2.get(254, 0) & 5
+    return count
 
 
 def _exif(path: Path, image: Any) -> bytes | None:
@@ -277,6 +291,16 @@ class Writer:
         return self._corner
 
 
+def check_name(path: Path) -> None:
+    """Refuse what `writing` does not write.
+
+    Raises:
+        ImageError: another suffix than ``.tif`` or ``.tiff``.
+    """
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ImageError(f"{path}: a picture larger than memory is written as .tif or .tiff; choose such a name")
+
+
 @contextlib.contextmanager
 def writing(
     path: Path | str,
@@ -304,8 +328,7 @@ def writing(
         StorageError: the disk is full or refuses.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ImageError(f"{path}: a picture larger than memory is written as .tif or .tiff; choose such a name")
+    check_name(path)
     xmp = to_xmp(provenance) if provenance is not None else None
     if bits is None:
         bits = like.bits if like is not None else 8

@@ -357,7 +357,7 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 
 
 class PatchDiscriminator(nn.Module):
-    """(N, C, H, W) -> (N, H', W') logits, one for each patch of 34 pixels (Isola et al. 2017, section 3.2.2)."""
+    """(N, C, H, W) -> (N, H', W') logits, one for each patch of 26 pixels (after Isola et al. 2017, section 3.2.2)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

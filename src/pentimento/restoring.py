@@ -157,7 +157,7 @@ class RestoringModel(Model):
             network: Any = self.attached["perceptual"]
             distance = perceptual_distance(*(network.maps(_in_colour(images)) for images in (made, x)))
             total = total + weights.perceptual * distance.mean()
-        if weights.adversarial:
+        if weights.adversarial and hasattr(self, "discriminator"):  # which the averaged model, validated, has not
             total = total + weights.adversarial * generator_loss("hinge", self.discriminator(made).float())
         return total
 
@@ -185,6 +185,11 @@ class RestoringModel(Model):
         for made in self._passes(*self._seen(own, *told)):
             whole = made.float().reshape(len(images), -1, *made.shape[2:])  # (N, C, sH, sW)
             yield whole if whole.shape[1] == images.shape[1] else whole.mean(1, keepdim=True)
+
+    @property
+    def _at_once(self) -> int:
+        """How many pictures a picture is at most: a gray model takes the channels of a colour one side by side."""
+        return 3 if self.spec.channels == 1 else 1
 
     def _in_own_channels(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> what the network takes: gray thrice, or the channels one by one, (N * 3, 1, H, W)."""

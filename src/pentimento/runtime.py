@@ -223,7 +223,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets; these are the user's files
+        # mkstemp's 0600 is for secrets; these are the user's files, and one that was a secret stays one.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; what was there is unchanged") from error

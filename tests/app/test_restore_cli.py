@@ -13,8 +13,9 @@ from PIL import Image, ImageCms
 
 from pentimento import images
 from pentimento.app import cli
+from pentimento.errors import InputError
 from pentimento.model import DataSpec
-from pentimento.models import build, save
+from pentimento.models import build, load, save
 from pentimento.tasks import restore as task
 from pentimento.tasks import tiles
 
@@ -212,8 +213,20 @@ def test_scratches_are_found_and_the_rest_is_left_alone(restore, models):
     )
     assert code == 0, err
     share = out["repaired"]["out.png"]
+    assert images.describe("out.png")["provenance"]["options"]["detector"] == "finder"
     same = (pixels("in.png") == pixels("out.png")).all(2).mean()
     assert same >= 1 - share - 1e-9
+
+
+def test_damage_is_found_alike_in_eight_and_sixteen_bits_and_widened(models, monkeypatch):
+    detector = load(models / "finder")
+    monkeypatch.setattr(type(detector), "detect", lambda _, x: torch.where(x[:, :1] > 0.7, 0.6, 0.4))
+    few = np.zeros((40, 60, 3), np.uint8)
+    few[20, 30] = 255
+    wanted = np.zeros((40, 60), bool)
+    wanted[18:23, 28:33] = True
+    for picture in (images.Picture(few), images.Picture(few.astype(np.uint16) * 257)):
+        assert np.array_equal(task.find_damage(detector, picture, 2**30), wanted)
 
 
 def test_a_streamed_picture_is_restored_like_one_in_memory(restore, monkeypatch):
@@ -349,12 +362,14 @@ def test_what_is_no_model_that_restores(restore, models):
 def test_the_model_follows_from_what_is_asked():
     from pentimento.api.restoration import _default_model
 
-    assert _default_model(None, None, None, False, False) == "denoise"
-    assert _default_model(None, None, 3, False, False) == "denoise-recurrent"
-    assert _default_model(None, 30, None, False, False) == "dejpeg"
-    assert _default_model(4, None, None, False, False) == "upscale-x4"
-    assert _default_model(None, None, None, True, False) == "inpaint"
-    assert _default_model(None, None, None, False, True) == "old-photo"
+    assert _default_model(None, None, False, False, False) == "denoise"
+    assert _default_model(None, None, True, False, False) == "denoise-recurrent"
+    assert _default_model(None, 30, False, False, False) == "dejpeg"
+    assert _default_model(4, None, False, False, False) == "upscale-x4"
+    assert _default_model(None, None, False, True, False) == "inpaint"
+    assert _default_model(None, None, False, False, True) == "old-photo"
+    with pytest.raises(InputError, match="--scale: 2 or 4 expected, got 3"):
+        _default_model(3, None, False, False, False)
 
 
 def test_png_bytes_in_a_jpeg_name_are_read_for_what_they_are(restore):

@@ -159,6 +159,13 @@ class TestRecurrent:
         assert few.state_dict().keys() == many.state_dict().keys()
 
 
+def test_the_averaged_model_is_validated_without_the_critic_it_does_not_have():
+    model = make_model("losses")
+    batch = make_batch(model, (3, 16, 16))
+    del model.discriminator
+    assert torch.isfinite(model.validate(batch, Draws(0, range(N)))["loss"])
+
+
 def test_the_losses_are_a_weighted_sum():
     def loss(**weights):
         model = make_model("plain")

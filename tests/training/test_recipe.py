@@ -88,3 +88,21 @@ def test_all_problems_at_once():
 def test_early_stopping_needs_validation():
     with pytest.raises(RecipeError, match="early_stopping_patience needs validate_every_kimg"):
         parse_recipe({**MINIMAL, "training": {"total_kimg": 1, "early_stopping_patience": 2}})
+
+
+def test_what_a_restorer_is_told_is_what_the_chain_tells():
+    from pentimento.training.session import _check_recipe
+
+    def recipe(told, *steps):
+        return parse_recipe(
+            {"family": "restorer", "training": {"total_kimg": 1}, "model": {"told": told}, "degrade": list(steps)}
+        )
+
+    noise, jpeg = {"kind": "gaussian_noise"}, {"kind": "jpeg"}
+    for fitting in (recipe("noise", noise), recipe("jpeg", noise, jpeg), recipe("nothing", noise), recipe("noise")):
+        _check_recipe(fitting, (0.0, 0.0))
+    for other, units in ((recipe("jpeg", noise), "noise"), (recipe("noise", {"kind": "gray"}), "nothing")):
+        with pytest.raises(
+            RecipeError, match=rf"model.told: '\w+' expected of \[\[degrade\]\], whose steps tell {units}"
+        ):
+            _check_recipe(other, (0.0, 0.0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag, say_licence
-from pentimento.errors import InputError, PentimentoError
+from pentimento.errors import ExistsError, InputError, MissingExtraError
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -100,11 +100,13 @@ def restore(
         raise InputError("--mask, --find-scratches: one or the other")
     jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
     masks = plan_masks([job.source for job in jobs], mask)
-    name = model or _default_model(scale, quality, passes, mask is not None, find_scratches)
+    in_passes = passes is not None or tolerance is not None
+    name = model or _default_model(scale, quality, in_passes, mask is not None, find_scratches)
     restorer = _load(name, "Restores", "restore", device)
     wishes.check(restorer, scale, masked=mask is not None or find_scratches)
     finder = _load(detector, "Detects", "restore --find-scratches", device) if find_scratches else None
-    say_licence(restorer.origin, progress)
+    for each in (restorer, finder):
+        say_licence(each.origin if each is not None else None, progress)
     if any(job.target.suffix.lower() in (".jpg", ".jpeg") for job in jobs):
         message = "JPEG loses a little everywhere when it is encoded anew; .png and .tif keep all"
         progress(Progress("restore", 0, message=message))
@@ -132,7 +134,7 @@ def _restore_all(
             done = restore_file(
                 restorer, job, wishes, mask_file=masks.get(job.source), detector=finder, progress=progress
             )
-        except PentimentoError as error:
+        except (InputError, ExistsError, MissingExtraError) as error:  # what the others do not suffer from
             if len(jobs) == 1:
                 raise
             result.failed[str(job.source)] = str(error)
@@ -189,11 +191,11 @@ def _wishes(
     return Wishes(noise, quality, strength, passes, tolerance, memory_budget(memory), compare, overwrite)
 
 
-def _default_model(
-    scale: int | None, quality: int | None, passes: int | None, masked: bool, find_scratches: bool
-) -> str:
+def _default_model(scale: int | None, quality: int | None, in_passes: bool, masked: bool, find_scratches: bool) -> str:
     """The model of the zoo for what is asked."""
     if scale is not None and scale != 1:
+        if scale not in (2, 4):
+            raise InputError(f"--scale: 2 or 4 expected, got {scale}; for another, train a model and name it: --model")
         return f"upscale-x{scale}"
     if find_scratches:
         return "old-photo"
@@ -201,4 +203,4 @@ def _default_model(
         return "inpaint"
     if quality is not None:
         return "dejpeg"
-    return "denoise" if passes is None else "denoise-recurrent"
+    return "denoise-recurrent" if in_passes else "denoise"

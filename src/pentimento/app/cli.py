@@ -166,6 +166,7 @@ class Display:
         count = f"{report.done:,.1f}/{report.total:,.6g} kimg" if kimg else f"{report.done:,.0f}/{report.total:,.0f}"
         self.bars.update(
             self.stages[report.stage],
+            total=report.total,  # of another file, another one
             completed=report.done,
             count=count,
             rate=f"{report.rate * (1000 if kimg else 1):,.0f}/s" if report.rate else "",

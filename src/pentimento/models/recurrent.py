@@ -82,7 +82,7 @@ class Recurrent(RestoringModel):
     @property
     def reach(self) -> Reach:
         """See `Restores`; the overlap is for the usual number of passes, as influence spreads with each."""
-        numbers = sum((8 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
+        numbers = sum((10 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
         numbers += 2 * self.in_channels + 6 * self.spec.channels
         multiple = self.shrink * self.network.multiple
-        return Reach(multiple, overlap_px=max(8 * multiple, 32), bytes_per_px=round(4 * numbers))
+        return Reach(multiple, overlap_px=max(8 * multiple, 32), bytes_per_px=round(4 * numbers * self._at_once))

@@ -34,8 +34,8 @@ def plan_jobs(
     """All that is to be done, checked before anything is.
 
     A single file goes to `out` if that has the name of a picture, else into the folder `out`; a folder's pictures,
-    those in its folders too, keep their places in `out`. What is hidden is left out, and so is what lies in `out`: it was
-    made before. What cannot be written in its own format becomes PNG.
+    those in its folders too, keep their places in `out`. What is hidden is left out, and so is what lies in `out`: it
+    was made before. What cannot be written in its own format becomes PNG.
 
     Args:
         inputs: picture files, folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.

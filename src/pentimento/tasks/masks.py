@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pentimento import images
+import numpy as np
+
+from pentimento import images, large
 from pentimento.data.fit import recolour
 from pentimento.errors import ImageError, NotFoundError
 from pentimento.images import BoolArray
+from pentimento.tasks.tiles import memory_budget
 
 __all__ = ["plan_masks", "read_mask"]
+
+_ROWS_PX = 256
 
 
 def plan_masks(sources: Sequence[Path], given: Path | None) -> Mapping[Path, Path]:
@@ -36,14 +41,18 @@ def read_mask(path: Path, height: int, width: int) -> BoolArray:
     """White or transparent where to repair.
 
     Raises:
-        ImageError: another size, nothing white, or nothing else.
+        ImageError: no still picture, another size, nothing white, or nothing else.
     """
-    mask: BoolArray = recolour(images.read(path).to_tensor()[None], 1)[0, 0].numpy() > 0.5
-    if mask.shape != (height, width):
+    given = large.open_still(path, memory_budget())
+    if (given.height_px, given.width_px) != (height, width):
         raise ImageError(
             f"--mask: the size of the picture, {width}x{height}, expected, but {path.name} is "
-            f"{mask.shape[1]}x{mask.shape[0]}"
+            f"{given.width_px}x{given.height_px}"
         )
+    mask = np.empty((height, width), bool)
+    for top in range(0, height, _ROWS_PX):  # as floats, all of a large one would take much memory
+        rows = given.crop(top, 0, min(_ROWS_PX, height - top), width).to_tensor()
+        mask[top : top + _ROWS_PX] = recolour(rows[None], 1)[0, 0].numpy() > 0.5
     if not mask.any():
         raise ImageError(f"--mask: {path.name} has no white, so there is nothing to repair")
     if mask.all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +19,13 @@ from torch.nn import functional as F  # noqa: N812
 from pentimento import images, large
 from pentimento.capabilities import Detects, Reach, Refines, Restores
 from pentimento.colour import Pixels
-from pentimento.errors import ExistsError, ModelError
+from pentimento.errors import ImageError, ModelError
 from pentimento.images import BoolArray, Picture
 from pentimento.large import LargePicture
 from pentimento.model import Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, choose_precision, no_progress
-from pentimento.tasks import tiles
+from pentimento.tasks import compare, tiles
 from pentimento.tasks.files import Job
 from pentimento.tasks.masks import read_mask
 from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Window
@@ -33,7 +34,6 @@ __all__ = ["Restored", "Wishes", "find_damage", "guess_strength", "restore_file"
 
 GUESS_PX, GUESSES = 256, 4  # the strength is guessed from at most so many squares of this side, each way
 GROWTH_PX = 2  # found damage is widened by so much: its edges are damaged too
-VISIBLE = 4  # times as strong as it is, a change is shown in the map of changes
 
 AnyPicture = Picture | LargePicture
 
@@ -115,10 +115,15 @@ def find_damage(
         with _computing(detector):
             return finder.detect(_placed(patch, detector))
 
-    found = _in_tiles(detect, picture, finder.reach, memory_bytes, "detect", progress)[..., 0] > 127
-    shares = torch.from_numpy(found)[None].to(torch.uint8).float()
-    grown = F.max_pool2d(shares, 2 * GROWTH_PX + 1, 1, GROWTH_PX)[0]
-    return np.asarray(grown.numpy() > 0.5)
+    found = (
+        _in_tiles(detect, picture, finder.reach, memory_bytes, "detect", progress)[..., 0] > 2 ** (picture.bits - 1) - 1
+    )
+    for turned in (found, found.T):
+        before = turned.copy()
+        for step in range(1, GROWTH_PX + 1):
+            turned[step:] |= before[:-step]
+            turned[:-step] |= before[step:]
+    return np.asarray(found)
 
 
 # -------------------------------------------------------------------------------------------- restoring
@@ -146,8 +151,10 @@ def restore_file(
         ImageError: the picture or the mask cannot be used.
         InputError: the memory budget is too small.
     """
-    shown = _names_of_shown(job.target, wishes)
-    picture = large.open_still(job.source, tiles.memory_budget())
+    shown = compare.names(job.target, wishes.overwrite) if wishes.compare else ()
+    reach = cast(Restores, model).reach
+    picture = large.open_still(job.source, tiles.memory_budget(), reach.scale**2)
+    _check_target(picture, job, masked=mask_file is not None or detector is not None)
     mask = None
     if mask_file is not None:
         mask = read_mask(mask_file, picture.height_px, picture.width_px)
@@ -156,19 +163,39 @@ def restore_file(
         if not mask.any():
             progress(Progress("detect", 0, message=f"{job.source.name}: no damage found"))
     run, guessed = _function(model, picture, mask, wishes)
-    record = _record(model, job.source, wishes, guessed)
-    reach = cast(Restores, model).reach
+    record = _record(model, job.source, wishes, guessed, mask_file, detector)
     if isinstance(picture, LargePicture):
         _stream(run, picture, mask, reach, wishes, job.target, record, progress)
         if shown:
             progress(Progress("restore", 0, message=f"{job.source.name}: too large for --compare"))
-        shown = []
+        shown = ()
     else:
         made = _assembled(run, picture, mask, reach, wishes, progress)
         images.write(job.target, made, provenance=record, like=picture, changed=mask)
         if shown:
-            _show(picture, made, record, *shown)
+            compare.show(picture, made, record, *shown)
     return Restored([job.target, *shown], guessed, None if mask is None else float(mask.mean()))
+
+
+def _check_target(picture: AnyPicture, job: Job, masked: bool) -> None:
+    """Find out what writing would refuse in the end, before the work: one pixel is tried.
+
+    Raises:
+        ImageError: a name of another kind than is written, or one that cannot keep the pixels outside of a mask.
+    """
+    if isinstance(picture, LargePicture):
+        large.check_name(job.target)
+    if not masked:
+        return
+    pixel = picture.crop(0, 0, 1, 1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            images.write(Path(folder, "pixel").with_suffix(job.target.suffix), pixel, changed=np.zeros((1, 1), bool))
+    except ImageError as error:
+        raise ImageError(
+            f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; choose .tif or "
+            ".png for --out, and turn CMYK pictures without a profile into RGB before"
+        ) from error
 
 
 def restored(
@@ -311,47 +338,31 @@ def _stream(
         progress(Progress("restore", 0, message=f"{target.name}: {note}"))
 
 
-def _names_of_shown(target: Path, wishes: Wishes) -> list[Path]:
-    """Where before and after, and the map of changes go.
-
-    Raises:
-        ExistsError: one is there.
-    """
-    if not wishes.compare:
-        return []
-    names = [target.with_name(f"{target.stem}-{what}.png") for what in ("before-after", "changes")]
-    there = [p for p in names if p.exists() and not wishes.overwrite]
-    if there:
-        raise ExistsError(f"{there[0]}: exists; choose another --out, or --overwrite")
-    return names
-
-
-def _show(before: Picture, after: Picture, record: Provenance, both: Path, changes: Path) -> None:
-    """Before (left) and after (right), and how much each pixel changed: white is 1 / `VISIBLE` of the range or more."""
-    old, new = (p.to_tensor()[None] for p in (before, after))
-    if old.shape != new.shape:
-        old = F.interpolate(old, new.shape[2:], mode="bicubic").clamp(0, 1)
-    images.write(both, images.grid(torch.cat([old, new]), columns=2), provenance=record)
-    images.write(changes, VISIBLE * (new - old).abs().amax(1), provenance=record)
-
-
-def _record(model: Model, source: Path, wishes: Wishes, guessed: float | None) -> Provenance:
+def _record(
+    model: Model, source: Path, wishes: Wishes, guessed: float | None, mask_file: Path | None, detector: Model | None
+) -> Provenance:
     asked = {"noise": wishes.noise, "quality": wishes.quality, "passes": wishes.passes, "tolerance": wishes.tolerance}
-    options = {k: v for k, v in asked.items() if v is not None}
+    options: dict[str, float | str] = {k: v for k, v in asked.items() if v is not None}
     if wishes.blend < 1:
         options["strength"] = wishes.blend
     if guessed is not None:
         options["guessed"] = round(guessed, 2)
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if detector is not None:
+        options["detector"] = _name(detector)
+        options["detector_sha256"] = detector.origin.weights_sha256 if detector.origin else ""
     return Provenance(
         verb="restore",
         source_type="compositeWithTrainedAlgorithmicMedia",
         model=_name(model),
         weights_sha256=model.origin.weights_sha256 if model.origin else None,
         options=options,
-        inputs={source.name: digest},
+        inputs={path.name: _digest(path) for path in (source, mask_file) if path is not None},
     )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _name(model: Model) -> str:

@@ -12,6 +12,8 @@ from pentimento.training.recipe import Recipe
 
 __all__ = ["model_card"]
 
+_TOLD = {"noise": "the noise", "jpeg": "the JPEG quality"}
+
 
 def model_card(
     model: Model, recipe: Recipe, about: Mapping[str, Any], kimg: float, figures: Mapping[str, float]
@@ -20,6 +22,8 @@ def model_card(
     spec, count = model.spec, sum(v.numel() for v in model.shipped_state().values())
     conditions = [f"{len(spec.classes)} labels"] if model.config.get("conditional") else []
     conditions += list(model.config.get("attributes", ()))
+    conditions += [_TOLD[model.config["told"]]] if model.config.get("told", "nothing") != "nothing" else []
+    conditions += ["where pixels are missing"] if model.config.get("takes_masks") else []
     licence = recipe.licence or "not stated: ask the owner of the pictures"
     lines = [
         "---",

@@ -244,6 +244,12 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
         and not hasattr(family(recipe.family), "detect")
     ):
         raise RecipeError(f"degrade: a {recipe.family!r} learns from pictures as they are; leave [[degrade]] out")
+    told, units = recipe.model.get("told", "nothing"), [step.tells for step in recipe.degrade if step.tells]
+    if told != "nothing" and recipe.degrade and units[-1:] != [told]:
+        raise RecipeError(
+            f"model.told: {told!r} expected of [[degrade]], whose steps tell {units[-1] if units else 'nothing'}; "
+            "change one or the other"
+        )
     if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
         raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
     if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
