@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from pentimento.errors import ModelError
-from pentimento.layers import ConditionEmbedding, Pyramid, add_spectral_norm, centre_fit, truncate_normal
+from pentimento.layers import (
+    ConditionEmbedding,
+    PatchDiscriminator,
+    Pyramid,
+    add_spectral_norm,
+    centre_fit,
+    truncate_normal,
+)
 from pentimento.model import Attribute, Condition, DataSpec
 
 
@@ -99,3 +106,13 @@ def test_spectral_norm_bounds_the_largest_singular_value():
     for _ in range(50):  # the power iteration converges over forward passes
         layer(torch.rand(1, 20))
     assert torch.linalg.svdvals(layer[0].weight)[0].item() == pytest.approx(1, abs=0.01)
+
+
+def test_a_patch_is_judged_by_26_pixels_a_side():
+    torch.manual_seed(0)
+    judge, images = PatchDiscriminator(3, 4).double(), torch.rand(1, 3, 64, 64, dtype=torch.double, requires_grad=True)
+    logits = judge(images)
+    logits[0, logits.shape[1] // 2, logits.shape[2] // 2].backward()
+    seen = images.grad.abs().sum((0, 1)) > 0
+    assert (seen.any(0).sum(), seen.any(1).sum()) == (26, 26)
+    assert judge(images[:, :, :1, :3]).shape == (1, 1, 1)

@@ -101,6 +101,14 @@ class TestAtomicWrite:
         assert (tmp_path / "new" / "a.txt").read_text() == "x"
         assert os.listdir(tmp_path / "new") == ["a.txt"]
 
+    def test_what_nobody_else_may_read_stays_so(self, tmp_path):
+        for name, mode in (("secret.txt", 0o600), ("shared.txt", 0o664)):
+            (tmp_path / name).write_text("old")
+            (tmp_path / name).chmod(mode)
+            with atomic_write(tmp_path / name) as temporary:
+                temporary.write_text("new")
+            assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
     def test_failure_leaves_what_was_there(self, tmp_path):
         (tmp_path / "a.txt").write_text("old")
         with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "a.txt") as temporary:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from pentimento.app import cli
+from pentimento.runtime import Progress
 
 TINY = ["--set", "training.total_kimg=0.064", "--set", "model.width=2", "--set", "training.sample_count=4"]
 
@@ -359,3 +360,12 @@ def test_a_model_of_research_data_says_so_once(pentimento, models, tmp_path):
     assert err.count("mine was trained on data for research use (photographs): mind that") == 1
     code, _, err = pentimento("generate", models / "digits-gan", "--count", 1, "--out", "two.png")
     assert "licence" not in err
+
+
+def test_a_bar_follows_the_number_of_tiles_from_file_to_file():
+    with cli.Display(quiet=True) as display:
+        for total in (12, 3):
+            for done in range(1, total + 1):
+                display(Progress("restore", done, total, "tiles"))
+        (task,) = display.bars.tasks
+        assert (task.completed, task.total, task.finished) == (3, 3, True)

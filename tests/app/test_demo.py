@@ -9,7 +9,9 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path):
     folder = tmp_path / "demo"
     page = make_demo(folder, kimg={"gan": 1.0, "vae": 1.0, "cnn": 0.5, "classifier": 2.0}, count=200)
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 7  # two of each model, and the VAE's reconstructions
+    assert text.count("data:image/png;base64,") == 9  # two of each model, the VAE's reconstructions, a photograph twice
+    noisy, restored = map(float, re.findall(r"(?:with noise|restored): ([\d.]+) dB", text))
+    assert restored > noisy + 6
     assert text.count("<polyline") == 6
     assert "nan" not in re.sub(r"base64,[^']*", "", text).lower()
     assert re.findall(r"(?:src|href)='(?!data:)([^']*)", text) == ["evaluation.html"]

@@ -11,13 +11,15 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from pentimento import images
+from pentimento import images, large
 from pentimento.app import cli
+from pentimento.capabilities import Reach
 from pentimento.errors import InputError
 from pentimento.model import DataSpec
 from pentimento.models import build, load, save
 from pentimento.tasks import restore as task
 from pentimento.tasks import tiles
+from pentimento.tasks.masks import read_mask
 
 SPEC = DataSpec(channels=3, height_px=16, width_px=16)
 FAMILIES = {
@@ -292,6 +294,11 @@ def test_in_place_keeps_exif_and_is_asked_for(restore):
     assert Path("in.jpg").read_bytes() != before
     assert Image.open("in.jpg").getexif()[0x010E] == "mine"
     assert [p.name for p in Path().iterdir()] == ["in.jpg"]
+    Path("link.jpg").symlink_to("in.jpg")
+    before = Path("in.jpg").read_bytes()
+    assert restore("link.jpg", "--in-place")[0] == 0
+    assert Path("link.jpg").is_symlink()
+    assert Path("in.jpg").read_bytes() != before
 
 
 # ------------------------------------------------------------------------------------------------ bad input
@@ -350,6 +357,72 @@ def test_what_is_no_still_picture(restore):
     fails(restore("nothing.png", "--out", "o.png"), "nothing.png: no such file")
     frames[0].save("still.gif")
     assert restore("still.gif", "--out", "o.png")[0] == 0
+
+
+def test_a_file_of_several_pages_would_lose_all_but_one(restore):
+    first, second = (Image.fromarray(noise(f"{k}.png", seed=k)) for k in (0, 1))
+    first.save("pages.tif", save_all=True, append_images=[second, second])
+    before = Path("pages.tif").read_bytes()
+    fails(restore("pages.tif", "--in-place"), "a document of 3 pictures; save the one you want as a still")
+    assert Path("pages.tif").read_bytes() == before
+    second.encoderinfo = {"tiffinfo": {254: 1}}  # a smaller version of the first
+    first.save("pyramid.tif", save_all=True, append_images=[second])
+    with Image.open("pyramid.tif") as made:
+        assert made.n_frames == 2
+    assert restore("pyramid.tif", "--out", "o.tif")[0] == 0
+
+
+def test_samples_that_a_mask_cannot_keep_are_refused_before_the_work(restore, monkeypatch):
+    monkeypatch.setattr(task, "_function", None)
+    noise("deep.png", dtype=np.uint16)
+    Image.fromarray(noise("plain.png")).convert("CMYK").save("ink.jpg")
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:9] = 255
+    Image.fromarray(mask).save("mask.png")
+    for source, out in (("deep.png", "o.jpg"), ("ink.jpg", "o.jpg"), ("ink.jpg", "o.tif")):
+        outcome = restore(source, "--mask", "mask.png", "--out", out, model="holes")
+        fails(outcome, f"{source}: {out[1:]} cannot hold the pixels outside of a mask as they are")
+    assert not list(Path().glob("o.*"))
+
+
+def test_what_is_streamed_goes_into_tiff_and_that_is_said_before_the_work(restore, monkeypatch):
+    monkeypatch.setattr(task, "_function", None)
+    monkeypatch.setattr(tiles, "memory_budget", lambda text=None: 1000)
+    noise("in.png")
+    fails(restore("in.png", "--out", "o.png"), "larger than memory is written as .tif or .tiff")
+
+
+def test_memory_is_reckoned_with_all_samples(tmp_path):
+    noise(tmp_path / "deep.tif", 10, 10, dtype=np.uint16)
+    noise(tmp_path / "deep.png", 10, 10, dtype=np.uint16)
+    for name in ("deep.tif", "deep.png"):
+        for growth in (1, 4):
+            taken = (1 + growth) * 10 * 10 * 3 * 2
+            assert isinstance(large.open_still(tmp_path / name, taken, growth), images.Picture)
+            assert isinstance(large.open_still(tmp_path / name, taken - 1, growth), large.LargePicture)
+
+
+def test_a_mask_of_any_size_is_read_in_parts(tmp_path, monkeypatch):
+    mask = np.random.default_rng(0).integers(0, 2, (600, 30)).astype(bool)
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", 600, 30), mask)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # more than Pillow deems safe
+    assert np.array_equal(read_mask(tmp_path / "mask.png", 600, 30), mask)
+
+
+def test_found_damage_is_widened(models):
+    class Bright:
+        """Sees damage where a picture is bright."""
+
+        reach, device = Reach(1, 0, 1), torch.device("cpu")
+
+        def detect(self, batch):
+            return batch[:, :1]
+
+    spots = np.random.default_rng(0).random((31, 17, 1)) < 0.02
+    found = task.find_damage(Bright(), images.Picture(spots.astype(np.uint8) * 255), 2**30)
+    wanted = torch.nn.functional.max_pool2d(torch.from_numpy(spots[..., 0]).float()[None], 5, 1, 2)[0]
+    assert np.array_equal(found, wanted.numpy() > 0)
 
 
 def test_what_is_no_model_that_restores(restore, models):

@@ -144,6 +144,14 @@ class TestRecurrent:
         assert all(not torch.equal(a, b) for a, b in itertools.pairwise(made))
         assert torch.equal(model.restore(images, None, strength), made[model.passes - 1])
 
+    def test_no_pass_is_made_in_vain(self):
+        model, made = make_model("recurrent"), []
+        model.network.register_forward_hook(lambda *_: made.append(1))
+        batch = make_batch(model, (3, 8, 8))
+        model.loss("restorer", batch, Draws(0, range(N)))
+        model.restore(batch.images, None, batch.strengths)
+        assert len(made) == 2 * model.passes
+
     def test_all_passes_are_trained(self):
         model = make_model("recurrent")
         batch = make_batch(model, (3, 16, 16))
@@ -193,6 +201,12 @@ def test_a_missing_pixel_counts_as_many_times_as_said():
     images, targets = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), 0.75)
     assert loss(1.0, images, targets, masks) == pytest.approx(0.25)
     assert loss(5.0, images, targets, masks) == pytest.approx(0.25 * (1 + 4 / 8))
+
+
+@pytest.mark.parametrize("variant", ["plain", "recurrent"])
+def test_a_gray_model_reckons_with_the_three_channels_that_go_through_it_at_once(variant):
+    gray, colour = (make_model(variant, channels).reach.bytes_per_px for channels in (1, 3))
+    assert 2 * colour < gray < 3 * colour
 
 
 def test_scaled_input_gives_scaled_output():

@@ -1,4 +1,5 @@
-"""``make demo``: train three models on real handwritten digits, sample and measure them, and write a page about it."""
+"""``make demo``: train three models on real handwritten digits, sample and measure them, take the noise out of a
+photograph, and write a page about it."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ CURVES = {
 COLOURS = ("#b5482f", "#2f6db5")
 KIMG = {"cnn": 30.0}  # where the recipe's own length is more than a first look needs
 MEASURED = ("frechet", "kid", "precision-recall", "labels", "memorization", "diversity")
+SIGMA = 25  # of the noise, of 255
 # Rows of the evaluation that the page shows, and what they say.
 SHOWN = {
     "frechet": "distance of the samples from the real digits, as the judge sees them",
@@ -55,6 +57,7 @@ def make_demo(out: Path, kimg: dict[str, float] | None = None, count: int = 1000
     page = out / "index.html"
     accuracy = f"{judge.figures['validation/accuracy']:.1%}"
     parts = {"sections": "\n".join(sections), "measured": measured, "accuracy": accuracy, "count": f"{count:,}"}
+    parts |= {"restored": _restore(out), "sigma": str(SIGMA)}
     text = PAGE
     for name, part in parts.items():
         text = text.replace(f"{{{{{name}}}}}", part)
@@ -139,6 +142,26 @@ def _measure(runs: Sequence[Path], judge: Path, count: int, out: Path) -> str:
     return f"<table class=measured>{table}</table><p>{html.escape(result.legend)}</p>"
 
 
+def _restore(out: Path) -> str:
+    """A photograph of scikit-learn's, with noise, restored, and as it was."""
+    import numpy as np
+    from sklearn.datasets import load_sample_image
+
+    clean = load_sample_image("china.jpg")[40:360, 120:600].astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, SIGMA, clean.shape)
+    given, made = out / "noisy.png", out / "restored.png"
+    images.write(given, images.Picture(np.rint(clean + noise).clip(0, 255).astype(np.uint8)))
+    with Display(quiet=False) as display:
+        api.restore([str(given)], out=made, noise=SIGMA, overwrite=True, progress=display)
+    shown = []
+    for path, said in ((given, "with noise"), (made, "restored")):
+        error = np.square(images.read(path).pixels - clean).mean()
+        shown.append(f"{said}: {10 * np.log10(255**2 / error):.1f} dB to the original")
+    figures = zip((given, made), shown, strict=True)
+    parts = [f"<figure><img src='{_data_uri(p)}' alt=''><figcaption>{c}</figcaption></figure>" for p, c in figures]
+    return f"<div class='row photographs'>{''.join(parts)}</div>"
+
+
 # ---------------------------------------------------------------------------------------------------- page
 def _section(out: Path, family: str, kimg: float | None) -> str:
     """Train and sample one family, and tell of it."""
@@ -193,6 +216,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 img { image-rendering: pixelated; width: 19rem } figure { margin: 0; max-width: 19rem }
 figcaption, th p { font-size: .85rem; color: #555; margin: 0; font-weight: normal }
 .row { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; margin-bottom: 1.5rem }
+.photographs img, .photographs figure { width: 30rem; max-width: 100% }
 td { padding: .1rem 1rem .1rem 0; font-variant-numeric: tabular-nums }
 th { text-align: left; padding: .4rem 1rem .4rem 0 } .measured { border-collapse: collapse }
 .measured td, .measured th { vertical-align: top; padding-top: .4rem } .measured tr + tr { border-top: 1px solid #ddd }
@@ -209,6 +233,10 @@ gets {{accuracy}} of the digits right that it never saw.</p>
 {{measured}}
 <p><a href='evaluation.html'>The whole evaluation</a>: all numbers with their protocols, plots, and pictures to judge by
 eye.</p>
+<h2>A photograph restored</h2>
+<p>A model that comes with the package takes noise of sigma {{sigma}} out of one of scikit-learn's photographs, which it
+never saw.</p>
+{{restored}}
 <h2>The same on pictures of your own</h2>
 <pre>
 pentimento train gan --data my-pictures --set 'data.size_px=[64,64]'     # subfolders become labels
@@ -216,6 +244,7 @@ pentimento train runs/gan-my-pictures --resume                         # go on a
 pentimento generate runs/gan-my-pictures --count 64 --out sheet.png    # a contact sheet
 pentimento generate runs/gan-my-pictures --count 500 --out new/        # single pictures
 pentimento evaluate runs/gan-my-pictures --data my-pictures            # numbers, with their intervals
+pentimento restore scan.png --out restored.png                         # noise; also holes, scratches, JPEG, size
 pentimento inspect sheet.png                                           # every picture says what made it
 tensorboard --logdir runs                                              # curves and samples while it learns
 </pre>

@@ -95,6 +95,8 @@ def start(
             f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they have more"
         )
         progress(Progress("data", 0, message=message))
+    if recipe.degrade and dataset.paired and fabric.is_global_zero:
+        progress(Progress("data", 0, message="pairs are damaged already: [[degrade]] is left out"))
     model = make_model(recipe, spec)
     if init:
         _initialize(model, init, progress if fabric.is_global_zero else no_progress)
