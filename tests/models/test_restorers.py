@@ -203,9 +203,10 @@ def test_a_missing_pixel_counts_as_many_times_as_said():
     assert loss(5.0, images, targets, masks) == pytest.approx(0.25 * (1 + 4 / 8))
 
 
-@pytest.mark.parametrize("variant", ["plain", "recurrent"])
-def test_a_gray_model_reckons_with_the_three_channels_that_go_through_it_at_once(variant):
-    gray, colour = (make_model(variant, channels).reach.bytes_per_px for channels in (1, 3))
+@pytest.mark.parametrize("family", ["restorer", "recurrent"])
+def test_a_gray_model_reckons_with_the_three_channels_that_go_through_it_at_once(family):
+    specs = (DataSpec(channels=channels, height_px=16, width_px=16) for channels in (1, 3))
+    gray, colour = (build(family, {"spec": spec}).reach.bytes_per_px for spec in specs)
     assert 2 * colour < gray < 3 * colour
 
 

@@ -10,6 +10,10 @@ FAMILIES = {
     "gan": {"model": {"width": 4, "latent_dim": 8, "loss": "relativistic", "r1": 0.1, "r2": 0.1, "critic_updates": 2}},
     "vae": {"model": {"width": 4, "latent_dim": 4}},
     "classifier": {"model": {"width": 4, "dropout": 0.3}, "augment": {"shift": 0.1}},
+    "restorer": {
+        "model": {"widths": (4, 8), "blocks": 1, "told": "noise", "losses": {"l1": 1.0, "adversarial": 0.1}},
+        "degrade": [{"kind": "scratches", "probability": 0.5}, {"kind": "gaussian_noise", "varying": 0.5}],
+    },
 }
 
 

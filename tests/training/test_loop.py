@@ -8,13 +8,14 @@ import math
 import pytest
 import torch
 
+from pentimento import images
 from pentimento.errors import BusyError, DataError, ExistsError, ModelError, NotFoundError, RecipeError, TrainingError
 from pentimento.models import load, read_weights
 from pentimento.models.vae import VAE
 from pentimento.training.run_folder import RunFolder
 from pentimento.training.session import cross_validate, resume, start
 
-FAMILIES = ["gan", "vae", "classifier"]
+FAMILIES = ["gan", "vae", "classifier", "restorer"]
 
 
 def weights(run):
@@ -71,6 +72,29 @@ def test_stopped_and_resumed_is_bit_identical_to_unbroken(family, recipe, tmp_pa
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
     assert steps[-1] == whole["step"]
+
+
+def test_what_is_held_out_is_damaged_alike_at_every_validation(recipe, tmp_path):
+    still = {player: {"lr": 1e-12} for player in ("restorer", "discriminator")}
+    training = {"validate_every_kimg": 0.064, "log_every_kimg": 0.064, "ema_halflife_kimg": 0}
+    start(recipe("restorer", players=still, **training), "digits", tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    figures = [r["validation/psnr"] for r in rows if "validation/psnr" in r]
+    assert len(figures) > 1
+    assert figures == pytest.approx([figures[0]] * len(figures), rel=1e-6)
+    assert len({r["restorer/psnr"] for r in rows}) == len(rows)  # what is trained on is damaged anew
+
+
+def test_pairs_are_not_damaged_and_that_is_said(recipe, tmp_path):
+    for number in range(20):
+        for folder in ("damaged", "clean"):
+            (tmp_path / "pairs" / folder).mkdir(parents=True, exist_ok=True)
+            picture = torch.full((1, 8, 8), number / 20)
+            images.write(tmp_path / "pairs" / folder / f"{number}.png", picture)
+    seen = []
+    options = {"told": "nothing", "losses": {"l1": 1.0}}
+    start(recipe("restorer", model=options), str(tmp_path / "pairs"), tmp_path / "run", progress=seen.append)
+    assert "pairs are damaged already: [[degrade]] is left out" in [r.message for r in seen]
 
 
 @pytest.mark.parametrize("family", ["gan", "vae"])
