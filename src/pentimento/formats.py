@@ -364,7 +364,7 @@ def _tiff(picture: Decoded) -> bytes:
     directory[273] = tuple(sum(sizes[:i]) for i in range(len(sizes)))
     stream = io.BytesIO()
     directory.save(stream)
-    return stream.getvalue() + b"".join(strips)
+    return b"".join([stream.getvalue(), *strips])
 
 
 def compressed(samples: Pixels) -> bytes:

@@ -95,6 +95,10 @@ def test_pairs_are_not_damaged_and_that_is_said(recipe, tmp_path):
     options = {"told": "nothing", "losses": {"l1": 1.0}}
     start(recipe("restorer", model=options), str(tmp_path / "pairs"), tmp_path / "run", progress=seen.append)
     assert "pairs are damaged already: [[degrade]] is left out" in [r.message for r in seen]
+    for model, message in (({}, "model.told: pairs do not say"), ({**options, "scale": 2}, "model.scale: both")):
+        with pytest.raises(RecipeError, match=message):
+            start(recipe("restorer", model=model), str(tmp_path / "pairs"), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.parametrize("family", ["gan", "vae"])

@@ -95,8 +95,8 @@ def start(
             f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they have more"
         )
         progress(Progress("data", 0, message=message))
-    if recipe.degrade and dataset.paired and fabric.is_global_zero:
-        progress(Progress("data", 0, message="pairs are damaged already: [[degrade]] is left out"))
+    if dataset.paired:
+        _check_pairs(recipe, progress if fabric.is_global_zero else no_progress)
     model = make_model(recipe, spec)
     if init:
         _initialize(model, init, progress if fabric.is_global_zero else no_progress)
@@ -258,6 +258,20 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
         raise RecipeError(f"training.validate_every_kimg: a {recipe.family!r} has no validation loss; set it to 0")
     if recipe.training.validate_every_kimg and held_out[0] == held_out[1]:
         raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
+
+
+def _check_pairs(recipe: Recipe, progress: ProgressCallback) -> None:
+    """Refuse to learn from pairs what they do not show, and say what is not done to them.
+
+    Raises:
+        RecipeError: how strong their damage is, or enlargement.
+    """
+    if recipe.model.get("told", "nothing") != "nothing":
+        raise RecipeError("model.told: pairs do not say how strong their damage is; set it to 'nothing'")
+    if recipe.model.get("scale", 1) != 1:
+        raise RecipeError("model.scale: both pictures of a pair are brought to one size; set it to 1")
+    if recipe.degrade:
+        progress(Progress("data", 0, message="pairs are damaged already: [[degrade]] is left out"))
 
 
 def _batches(
