@@ -315,6 +315,7 @@ def run(
         step = max(1, _SLICE_PX // band.shape[2])
         for row in range(0, ready, step):
             sink.write(band[:, row : min(row + step, ready)])
+        del band  # before the next one is made
 
 
 def _band(tile: Callable[[Window], Tensor], plan: Plan, row: int) -> Tensor:
