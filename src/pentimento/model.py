@@ -123,9 +123,8 @@ class Batch:
         labels: (N,) int64.
         attributes: (N, A) float32, see `Condition`.
         masks: (N, 1, H, W) float32 in [0, 1].
-        targets: (N, C', H', W') float32 in [0, 1]: what `images` should become, or a second domain.
+        targets: (N, C', H', W') float32 in [0, 1]: what `images` should become, or pictures of the second set.
         strengths: (N, 1, H, W) float32 in [0, 1]: how badly each pixel of `images` was damaged, see `Restores`.
-        styles: (N, C, H'', W'') float32 in [0, 1].
     """
 
     images: Tensor
@@ -134,7 +133,6 @@ class Batch:
     masks: Tensor | None = None
     targets: Tensor | None = None
     strengths: Tensor | None = None
-    styles: Tensor | None = None
 
     @property
     def condition(self) -> Condition:
@@ -201,11 +199,14 @@ class Model(nn.Module):
     """Base of all families. A constructor's keywords *are* the config: stored as given and never reinterpreted.
 
     A family declares `family`, `players()` and `loss()`. It may set `monitor` to the name of the logged figure that
-    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused.
+    validation should make small; without one (a GAN has none) early stopping and cross-validation are refused. It sets
+    `unpaired` if it learns from two sets of pictures, drawn apart: `Batch.images` are of the first, `Batch.targets` of
+    the second.
     """
 
     family: ClassVar[str]
     monitor: ClassVar[str | None] = None
+    unpaired: ClassVar[bool] = False
     config: dict[str, Any]
     origin: Origin | None
 

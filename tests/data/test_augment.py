@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -9,11 +10,13 @@ import pydantic
 import pytest
 import torch
 
-from pentimento.data.augment import Augment, augment
+from pentimento.data.augment import Augment, _hue_matrix, augment
 from pentimento.errors import DataError
 from pentimento.runtime import Draws
 
-EVERYTHING = Augment(mirror=True, shift=0.1, rotate_degrees=20, scale=0.2, colour=0.5, cutout=0.3)
+EVERYTHING = Augment(
+    mirror=True, shift=0.1, rotate_degrees=20, scale=0.2, colour=0.5, hue_degrees=40, permute=True, cutout=0.3
+)
 DRAWS = Draws(0, range(6))
 
 
@@ -28,7 +31,9 @@ def test_options_import_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("wrong", [{"shift": 1.5}, {"colour": -0.1}, {"scale": -1}, {"cutout": 2}, {"flip": True}])
+@pytest.mark.parametrize(
+    "wrong", [{"shift": 1.5}, {"colour": -0.1}, {"scale": -1}, {"cutout": 2}, {"flip": True}, {"hue_degrees": 181}]
+)
 def test_options_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(pydantic.ValidationError):
         Augment.model_validate(wrong)
@@ -109,6 +114,44 @@ def test_colour_changes_colour_only_by_an_affine_map() -> None:
     for before, after in zip(images(c=1), gray, strict=True):
         assert torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1] == pytest.approx(1, abs=1e-4)
     assert not torch.allclose(gray, images(c=1), atol=0.01)
+
+
+def test_hue_turns_about_the_grays() -> None:
+    x = images(300)
+    y = augment(x, Augment(hue_degrees=90), Draws(0, range(300)))
+    assert torch.allclose(y.mean(1), x.mean(1), atol=1e-6)
+    before, after = (t - t.mean(1, keepdim=True) for t in (x, y))
+    assert torch.allclose(after.norm(dim=1), before.norm(dim=1), atol=1e-5)
+    cosines = (before * after).sum((1, 2, 3)) / before.square().sum((1, 2, 3))
+    assert -1e-5 < cosines.min() < 0.1
+    assert cosines.max() > 0.99
+    gray = images(c=1).expand(-1, 3, -1, -1)
+    assert torch.allclose(augment(gray, Augment(hue_degrees=180), DRAWS), gray, atol=1e-6)
+    alone = images(c=1)
+    assert torch.equal(augment(alone, Augment(hue_degrees=180, permute=True), DRAWS), alone)
+
+
+def test_a_third_of_the_circle_carries_red_into_green() -> None:
+    matrix = _hue_matrix(torch.tensor([2 * torch.pi / 3]))[0]
+    assert torch.allclose(matrix @ torch.eye(3), torch.eye(3)[:, [1, 2, 0]], atol=1e-6)
+
+
+def test_permutations_are_exact_and_each_as_likely() -> None:
+    x = images(1200, 3, 2, 2)
+    y = augment(x, Augment(permute=True), Draws(0, range(1200)))
+    orders = itertools.permutations(range(3))
+    found = [(y == x[:, list(order)]).flatten(1).all(1).sum().item() for order in orders]
+    assert sum(found) == 1200
+    assert min(found) > 150  # 200 - 4 standard errors
+
+
+def test_both_pictures_of_a_pair_get_the_same_colours() -> None:
+    x = images()
+    pairs = torch.cat([x, x.flip(3)], 1)
+    for options in (Augment(hue_degrees=180), Augment(permute=True)):
+        first, second = augment(pairs, options, DRAWS, sides=2).chunk(2, 1)
+        assert torch.allclose(first, second.flip(3), atol=1e-6)
+        assert torch.allclose(first, augment(x, options, DRAWS), atol=1e-6)
 
 
 def test_clamp() -> None:

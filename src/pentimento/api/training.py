@@ -45,6 +45,7 @@ def train(
     recipe: str,
     *,
     data: str | None = None,
+    second: str | None = None,
     out: Path | None = None,
     overrides: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
     resume: Flag = False,
@@ -62,6 +63,8 @@ def train(
         recipe: A shipped recipe (see `pentimento models`), a TOML file, or, with --resume, a run folder.
         data: An image folder (subfolders become labels), a zip or tar of one, MNIST-style idx files, a saved
             Hugging Face data set or a hub id, or the built-in digits and shapes.
+        second: Another set of pictures, for families that learn from two sets drawn apart; without it, DATA is a
+            folder that holds both, in A/ and B/.
         out: The run folder; runs/RECIPE-DATA where left out.
         overrides: KEY=VALUE over the recipe, e.g. training.total_kimg=500; repeatable.
         resume: Go on with the run folder, bit for bit as if it had never stopped.
@@ -77,7 +80,7 @@ def train(
         if init or folds or overwrite:
             raise InputError("--resume: goes on with what the run folder says; leave out --init, --folds, --overwrite")
         run = Path(out or recipe)
-        outcome = session.resume(run, overrides, where=data, make_watch=_make_watch, progress=progress)
+        outcome = session.resume(run, overrides, where=data, second=second, make_watch=_make_watch, progress=progress)
         return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures)
     if data is None:
         raise InputError("--data: missing; give a folder of pictures, or a built-in set: digits, shapes")
@@ -88,7 +91,8 @@ def train(
     chosen = recipes.load_recipe(path, overrides)
     named = Path(data).resolve() if Path(data).exists() else Path(data)
     run = Path(out or Path("runs") / f"{path.stem}-{named.stem.replace(':', '-')}")
-    options: dict[str, Any] = {"init": init, "overwrite": overwrite, "skip_broken": skip_broken, "progress": progress}
+    options: dict[str, Any] = {"second": second, "init": init, "overwrite": overwrite, "skip_broken": skip_broken}
+    options["progress"] = progress
     if folds is not None:
         crossed = session.cross_validate(chosen, data, run, folds, **options)
         return TrainResult(run, 0, chosen.training.total_kimg * folds, False, crossed.mean, crossed.deviation)

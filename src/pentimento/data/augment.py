@@ -33,6 +33,8 @@ class Augment(BaseModel):
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, either way
     scale: Annotated[float, Field(ge=0, le=4)] = 0.0  # factor log-uniform in [1 / (1 + scale), 1 + scale]
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0  # brightness, contrast and saturation; 1 is DiffAugment's
+    hue_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0  # at most, either way round the colour circle
+    permute: bool = False  # red, green and blue in another order, each of the six as likely
     cutout: Annotated[float, Field(ge=0, le=1)] = 0.0  # side of the erased square, as a fraction of the shorter side
 
     @property
@@ -43,7 +45,12 @@ class Augment(BaseModel):
     @property
     def active(self) -> bool:
         """Whether anything is changed at all."""
-        return self.mirror or self.turns or self.geometric or self.colour > 0 or self.cutout > 0
+        return self.mirror or self.turns or self.geometric or self.coloured or self.cutout > 0
+
+    @property
+    def coloured(self) -> bool:
+        """Whether colours are changed."""
+        return self.colour > 0 or self.hue_degrees > 0 or self.permute
 
 
 def augment(
@@ -59,7 +66,8 @@ def augment(
     """Change each picture at random, differentiably with respect to `images`.
 
     Every random number is the sample's own (see `Draws`), so what happens to a picture does not depend on the others of
-    its batch. The order is mirror, turns, shift-rotate-scale (one bilinear resampling), colour, cutout.
+    its batch. The order is mirror, turns, shift-rotate-scale (one bilinear resampling), colour, hue, permute, cutout.
+    Gray pictures have no hue and no channels to permute.
 
     It can be differentiated twice, so a gradient penalty may be taken before or after it.
 
@@ -83,9 +91,9 @@ def augment(
         changed = _turn(changed, _uniform(draws, f"{purpose}/turns", 1, images)[:, 0])
     if options.geometric:
         changed = _move(changed, options, draws, purpose, fill)
-    if options.colour:
+    if options.coloured:
         separate = changed.reshape(len(changed), sides, -1, *changed.shape[2:])
-        changed = _recolour(separate, options.colour, draws, purpose).flatten(1, 2)
+        changed = _recolour(separate, options, draws, purpose).flatten(1, 2)
     if options.cutout:
         changed = changed * _keep(changed, options.cutout, draws, purpose)
     return changed.clamp(0, 1) if clamp and changed is not images else changed
@@ -140,7 +148,34 @@ def _move(images: Tensor, options: Augment, draws: Draws, purpose: str, fill: Li
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
 
 
-def _recolour(images: Tensor, strength: float, draws: Draws, purpose: str) -> Tensor:
+def _recolour(images: Tensor, options: Augment, draws: Draws, purpose: str) -> Tensor:
+    """Colour, hue and permutation of (N, sides, C, H, W); both sides alike."""
+    if options.colour:
+        images = _grade(images, options.colour, draws, purpose)
+    if options.hue_degrees and images.shape[2] == 3:
+        angle = _uniform(draws, f"{purpose}/hue", 1, images, low=-1.0)[:, 0] * math.radians(options.hue_degrees)
+        images = (_hue_matrix(angle)[:, None] @ images.flatten(3)).view_as(images)
+    if options.permute and images.shape[2] == 3:
+        order = _uniform(draws, f"{purpose}/permute", 3, images).argsort(1)  # (N, 3)
+        images = images.gather(2, order[:, None, :, None, None].expand_as(images))
+    return images
+
+
+def _hue_matrix(angle: Tensor) -> Tensor:
+    """(N,) radians -> (N, 3, 3): turns RGB about the axis of grays, as Karras et al. 2020 do; grays stay.
+
+    A third of a circle carries red into green, green into blue and blue into red.
+    """
+    import torch
+
+    third, root = 1 / 3, math.sqrt(3)
+    same = third + 2 * third * torch.cos(angle)
+    before, after = ((1 - torch.cos(angle)) * third + sign * torch.sin(angle) / root for sign in (1, -1))
+    rows = [same, after, before, before, same, after, after, before, same]
+    return torch.stack(rows, 1).view(-1, 3, 3)
+
+
+def _grade(images: Tensor, strength: float, draws: Draws, purpose: str) -> Tensor:
     """Brightness, saturation, contrast as in DiffAugment, whose [-1, 1] makes its +-0.5 our +-0.25.
 
     Of (N, sides, C, H, W): both sides by the same map of colours, so the contrast is about the mean of the two.

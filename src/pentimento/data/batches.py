@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, get_args
 
@@ -32,7 +33,8 @@ class Batches:
     Global sample g = step * batch_size + row is picture ``permutation(seed, g // n)[g % n]`` of the n indices, so
     batches run on across the end of an epoch.
 
-    Of pairs, the inputs are a batch's images, and the targets its targets; both are cut and changed alike.
+    Of pairs, the inputs are a batch's images, and the targets its targets; both are cut and changed alike. Of two sets
+    drawn apart, the targets are pictures of the second: each set has its own order, epochs, cuts and changes.
 
     Args:
         dataset: packed pictures.
@@ -46,9 +48,10 @@ class Batches:
         augment: random changes in training, or None.
         background: sRGB colour in [0, 1] for ``pad``.
         training: False for central cuts and no augmentation.
+        second: draws the second set, for pictures that are no pairs; of the same batch size and another seed.
 
     Raises:
-        DataError: no indices, or an option out of range.
+        DataError: no indices, an option out of range, or a `second` that does not go with the first.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Batches:
         augment: Augment | None = None,
         background: tuple[float, float, float] = (1.0, 1.0, 1.0),
         training: bool = True,
+        second: Batches | None = None,
     ) -> None:
         if fit not in get_args(Fit):
             raise DataError(f"fit: unknown {fit!r}; {suggest(fit, get_args(Fit))}")
@@ -79,6 +83,9 @@ class Batches:
         self.augment = augment
         self.background = background
         self.training = training
+        self.second = second
+        if second is not None and (second.batch_size != batch_size or second.seed == seed or dataset.paired):
+            raise DataError("second: the same batch size, another seed, and a first set that is not paired expected")
         self._orders: dict[int, npt.NDArray[np.int64]] = {}
         self._lock = threading.Lock()
 
@@ -98,16 +105,26 @@ class Batches:
         if self.training and self.augment is not None and self.augment.active:
             sides: Literal[1, 2] = 2 if self.dataset.paired else 1
             images = augment(images, self.augment, draws, "augment", "border", clamp=True, sides=sides)
-        return self._batch(images, chosen)
+        batch = self._batch(images, chosen)
+        return batch if self.second is None else replace(batch, targets=self.second.draw(step, rows).images)
 
     def in_order(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """Every picture once, in the order of the indices, cut centrally and not augmented; the last may be short."""
+        """Every picture once, in the order of the indices, cut centrally and not augmented; the last may be short.
+
+        Of two sets the smaller begins again until the larger is through.
+        """
         size = self.batch_size if batch_size is None else batch_size
         if size < 1:
             raise DataError(f"batch_size: at least 1 expected, got {size}")
-        for begin in range(0, len(self.indices), size):
-            chosen = self.indices[begin : begin + size].tolist()
-            yield self._batch(self._images(chosen, None), chosen)
+        count = max(len(self), 0 if self.second is None else len(self.second))
+        for begin in range(0, count, size):
+            yield self._places(range(begin, min(begin + size, count)))
+
+    def _places(self, places: range) -> Batch:
+        """The pictures at these places of the indices, which begin again after the last."""
+        chosen = self.indices.take(places, mode="wrap").tolist()
+        batch = self._batch(self._images(chosen, None), chosen)
+        return batch if self.second is None else replace(batch, targets=self.second._places(places).images)
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The indices in the order of `epoch`. The last two are kept, because a batch may lie across two epochs."""

@@ -1,8 +1,9 @@
-"""Pairs: pictures with what each should become, from two folders or from pictures that show both side by side.
+"""Two sets of pictures in one place: pairs, which are pictures with what each should become, and sets without partners.
 
 A folder of pairs holds ``damaged/`` and ``clean/``, or ``A/`` and ``B/``: the first of the two are the inputs, the
-others the targets. Two files are a pair if their paths below these folders are the same but for the suffix. Splits lie
-above the two folders (``train/damaged``) or below both (``damaged/train``).
+others the targets. Two files are a pair if their paths below these folders are the same but for the suffix. Pairs also
+come as pictures that show both side by side. Sets without partners lie in ``A/`` and ``B/``. Splits lie above the two
+folders (``train/damaged``) or below both (``damaged/train``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pentimento.data.items import RIGHT_HALF, Item, Source, hash_items, notices_
 from pentimento.data.metadata import METADATA_NAMES
 from pentimento.errors import DataError, suggest
 
-__all__ = ["RESTORATION", "PairSource", "SideBySideSource", "are_pairs"]
+__all__ = ["RESTORATION", "PairSource", "SideBySideSource", "are_pairs", "open_both"]
 
 RESTORATION, TRANSLATION = ("damaged", "clean"), ("A", "B")  # folder of the inputs, folder of the targets
 
@@ -89,6 +90,32 @@ class SideBySideSource:
             yield replace(item, target=RIGHT_HALF)
 
 
+def open_both(path: Path, split: str = "train") -> tuple[TreeSource, TreeSource]:
+    """The pictures in ``A/`` and those in ``B/``, which need no partners.
+
+    Args:
+        path: the folder that holds the two folders, or splits that do.
+        split: see `open_source`.
+
+    Raises:
+        DataError: one of the two folders is missing or has no pictures, or there is no such split.
+    """
+    base, inner = _below_split(path, split)
+    if not _listing(base)[0].issuperset(TRANSLATION):
+        raise DataError(
+            f"second: the other set of pictures is missing; name it by --second, or let {base} hold both, "
+            f"in A/ and B/; it holds {_held(base)}"
+        )
+    both = []
+    for folder in TRANSLATION:
+        source = TreeSource(Folder(base / folder), inner)
+        source.name = f"{path.resolve().name}/{folder}"
+        source.notices = tuple(f"{folder}/: {line}" for line in source.notices)
+        both.append(source)
+    both[0].notices = (*_beside_notice(base, TRANSLATION), *both[0].notices)
+    return both[0], both[1]
+
+
 def are_pairs(path: Path, split: str = "train") -> bool:
     """Whether the folder, or its `split`, holds ``damaged/`` and ``clean/``, no other pictures, and no metadata.
 
@@ -128,9 +155,13 @@ def _find_folders(base: Path) -> tuple[str, str]:
     folders, _ = _listing(base)
     whole = [pair for pair in (RESTORATION, TRANSLATION) if folders.issuperset(pair)]
     if len(whole) != 1:
-        found = ", ".join(f"{folder}/" for folder in sorted(folders)[:8]) or "no folders"
-        raise DataError(f"pairs: {base} must hold either damaged/ and clean/, or A/ and B/; it holds {found}")
+        raise DataError(f"pairs: {base} must hold either damaged/ and clean/, or A/ and B/; it holds {_held(base)}")
     return whole[0]
+
+
+def _held(base: Path) -> str:
+    """The folders in a folder, for a message."""
+    return ", ".join(f"{folder}/" for folder in sorted(_listing(base)[0])[:8]) or "no folders"
 
 
 def _match(inputs: Iterable[str], targets: Iterable[str], folders: tuple[str, str]) -> dict[str, str]:

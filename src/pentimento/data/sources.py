@@ -13,12 +13,12 @@ from pentimento.data.folders import Folder, TreeSource, top_folders
 from pentimento.data.hub import is_saved_dataset, open_hub, open_saved
 from pentimento.data.idx import IdxSource, find_idx, is_idx
 from pentimento.data.items import Item, Source, hash_items, pick_split
-from pentimento.data.pairs import RESTORATION, PairSource, SideBySideSource, are_pairs
+from pentimento.data.pairs import RESTORATION, PairSource, SideBySideSource, are_pairs, open_both
 from pentimento.data.shapes import ShapesSource
 from pentimento.data.stacked import StackedSource
 from pentimento.errors import DataError, NotFoundError, suggest
 
-__all__ = ["DigitsSource", "Item", "Source", "open_source"]
+__all__ = ["DigitsSource", "Item", "Source", "open_source", "open_two_sources"]
 
 _SHAPES = re.compile(r"shapes(:(?P<count>[^:]*)(:(?P<seed>[^:]*))?)?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -77,6 +77,35 @@ def open_source(where: str, split: str = "train") -> Source:
     if path.is_dir():
         return _open_folder(path, split)
     return _open_file(path, split)
+
+
+def open_two_sources(where: str, second: str | None = None, split: str = "train") -> tuple[Source, Source]:
+    """Open two sets of pictures that are drawn apart: no picture of the one has a partner in the other.
+
+    Args:
+        where: the first set, see `open_source`; without `second` a folder that holds both, in ``A/`` and ``B/``.
+        second: the other set, see `open_source`.
+        split: as of `open_source`, for both.
+
+    Raises:
+        DataError: there is no second set, one of them comes in pairs, or what `open_source` refuses.
+        MissingExtraError, NotFoundError: see `open_source`.
+    """
+    if second is None:
+        path = Path(where).expanduser()
+        if path.is_dir():
+            return open_both(path, split)
+        raise DataError(
+            "second: the other set of pictures is missing; name it by --second, or both by a folder that holds "
+            f"A/ and B/; {where} is no folder"
+        )
+    both = open_source(where, split), open_source(second, split)
+    for name, place, source in zip(("data", "second"), (where, second), both, strict=True):
+        if isinstance(source, (PairSource, SideBySideSource)):
+            raise DataError(
+                f"{name}: {place} comes in pairs; a set without partners expected, such as one side of them"
+            )
+    return both
 
 
 def _open_prefixed(where: str, split: str) -> Source | None:

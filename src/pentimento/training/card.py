@@ -25,6 +25,11 @@ def model_card(
     conditions += [_TOLD[model.config["told"]]] if model.config.get("told", "nothing") != "nothing" else []
     conditions += ["where pixels are missing"] if model.config.get("takes_masks") else []
     licence = recipe.licence or "not stated: ask the owner of the pictures"
+    trained_on = f"{about.get('data_name', 'unknown')}, {about.get('data_count', '?')} pictures"
+    hashes = f"`{about.get('data_hash', '?')}`"
+    if "second_hash" in about:
+        trained_on += f"; {about['second_name']}, {about['second_count']} pictures"
+        hashes += f"; `{about['second_hash']}`"
     lines = [
         "---",
         "library_name: pentimento",
@@ -38,9 +43,9 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        f"| trained on | {about.get('data_name', 'unknown')}, {about.get('data_count', '?')} pictures |",
+        f"| trained on | {trained_on} |",
         f"| licence of the training data | {licence} |",
-        f"| hash of the data | `{about.get('data_hash', '?')}` |",
+        f"| hash of the data | {hashes} |",
         f"| images seen | {kimg:g} thousand |",
         f"| seed | {recipe.training.seed} |",
         f"| started from | {Path(about['init']).name if about.get('init') else 'random weights'} |",

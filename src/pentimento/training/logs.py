@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from pentimento import images
-from pentimento.capabilities import Encodes, Restores, Samples
+from pentimento.capabilities import Encodes, Restores, Samples, Stylizes, Translates
 from pentimento.model import Batch, Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback
@@ -46,15 +46,14 @@ class Curves:
             self._board.add_scalar(name, value, step)
 
     def pictures(self, step: int, model: Model, count: int, seed: int, held_out: Batch | None) -> None:
-        """A grid of samples, the same noise every time, and of reconstructions, where `model` makes such."""
+        """A grid of samples, the same noise every time, and of what `model` makes of pictures held out."""
         grids = {}
         if isinstance(model, Samples):
             condition = default_condition(model, range(count), seed)
             grids["samples"] = images.grid(sample_chunks(model, condition, range(count), seed))
-        if isinstance(model, Encodes) and held_out is not None:
-            grids["reconstructions"] = images.grid(_reconstructions(model, held_out), columns=min(8, len(held_out)))
-        if isinstance(model, Restores) and held_out is not None and held_out.targets is not None:
-            grids["restored"] = images.grid(_restored(model, held_out), columns=min(8, len(held_out)))
+        if held_out is not None:
+            made = _made_of(model, held_out.to(model.device))
+            grids |= {name: images.grid(g, columns=min(8, len(held_out))) for name, g in made.items()}
         for name, grid in grids.items():
             record = Provenance("train", "trainedAlgorithmicMedia", model.family, seed=seed, options={"step": step})
             images.write(self.run.samples / f"{name}-{step:08d}.png", grid, provenance=record)
@@ -62,22 +61,23 @@ class Curves:
 
 
 @torch.no_grad()
-def _reconstructions(model: Model, batch: Batch) -> torch.Tensor:
-    """Rows of up to 8 originals, each above a row of what the model makes of them; (N, C, H, W)."""
-    assert isinstance(model, Encodes)
-    given = batch.to(model.device)
-    made = model.decode(model.encode(given.images, given.condition), given.condition)
-    return _row_by_row(batch.images, made)
-
-
-@torch.no_grad()
-def _restored(model: Model, batch: Batch) -> torch.Tensor:
-    """Rows of up to 8 damaged pictures, each above the same restored and above the same as they were; (N, C, H, W)."""
-    assert isinstance(model, Restores)
-    assert batch.targets is not None
-    made = model.restore(batch.images, batch.masks, batch.strengths)
-    damaged = torch.nn.functional.interpolate(batch.images, made.shape[2:]) if model.reach.scale > 1 else batch.images
-    return _row_by_row(damaged, made, batch.targets)
+def _made_of(model: Model, given: Batch) -> dict[str, torch.Tensor]:
+    """(N, C, H, W) by name: rows of up to 8 pictures, each above a row of what becomes of them and of what should."""
+    found = {}
+    x, wanted, condition = given.images, given.targets, given.condition
+    if isinstance(model, Encodes):
+        found["reconstructions"] = _row_by_row(x, model.decode(model.encode(x, condition), condition))
+    if wanted is None:
+        return found
+    if isinstance(model, Restores):
+        made = model.restore(x, given.masks, given.strengths)
+        damaged = torch.nn.functional.interpolate(x, made.shape[2:]) if model.reach.scale > 1 else x
+        found["restored"] = _row_by_row(damaged, made, wanted)
+    if isinstance(model, Translates):
+        found["translated"] = _row_by_row(x, model.translate(x, condition), wanted)
+    if isinstance(model, Stylizes):
+        found["stylized"] = _row_by_row(x, wanted, model.stylize(x, model.encode_style(wanted)))
+    return found
 
 
 def _row_by_row(*sets: torch.Tensor) -> torch.Tensor:

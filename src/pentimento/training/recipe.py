@@ -25,6 +25,7 @@ __all__ = [
     "EvaluateOptions",
     "PlayerOptions",
     "Recipe",
+    "SecondOptions",
     "TrainingOptions",
     "dump",
     "find_recipe",
@@ -40,6 +41,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Fit = Literal["crop", "pad", "resize", "patch"]  # scale and crop | scale and pad | stretch | crop unscaled
 
 
 class _Options(BaseModel):
@@ -51,12 +53,19 @@ class DataOptions(_Options):
 
     size_px: tuple[Count, Count] | None = None  # (height, width); left out: the size all pictures share
     channels: Literal["auto", 1, 3] = "auto"  # auto: 3 if any picture is in colour
-    fit: Literal["crop", "pad", "resize", "patch"] = "crop"  # scale and crop | scale and pad | stretch | crop unscaled
+    fit: Fit = "crop"  # how a picture comes to the size
     background: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)  # behind transparency and padding
     max_side_px: Count = 512  # longer sides are scaled down when packing
     bits: Literal[8, 16] = 8  # per channel, packed
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share held out, by hash of the file
     split: str = "train"  # of data that comes in splits
+
+
+class SecondOptions(_Options):
+    """``[second]``: what is done to the second set of pictures, of a family that learns from two."""
+
+    fit: Fit | None = None  # left out: as the first set
+    augment: Augment | None = None  # left out: as the first set
 
 
 class TrainingOptions(_Options):
@@ -119,6 +128,7 @@ class Recipe(_Options):
     model: dict[str, Any] = Field(default_factory=dict)  # the family's constructor keywords
     data: DataOptions = DataOptions()
     augment: Augment = Augment()
+    second: SecondOptions = SecondOptions()
     degrade: tuple[Step, ...] = ()  # one after another: what a restorer learns to undo
     training: TrainingOptions
     players: dict[str, PlayerOptions] = Field(default_factory=dict)

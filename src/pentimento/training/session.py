@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from pentimento.data.batches import Batches
-from pentimento.data.packed import PackedDataset, pack
-from pentimento.data.sources import open_source
 from pentimento.errors import DataError, NotFoundError, RecipeError, suggest
 from pentimento.model import Model
 from pentimento.models import family, find, read_weights
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.training import optim
 from pentimento.training.loop import Outcome, Trainer, Watch
-from pentimento.training.recipe import Recipe
+from pentimento.training.recipe import Recipe, SecondOptions
 from pentimento.training.run_folder import RunFolder
+from pentimento.training.sets import make_batches, open_data, open_sets, tell_what_is_lost
 from pentimento.training.setup import make_fabric, make_model, make_networks
 
 __all__ = ["Folds", "cross_validate", "open_data", "resume", "start"]
@@ -40,26 +37,12 @@ RESUMABLE = {
 }
 
 
-def open_data(
-    recipe: Recipe, where: str, *, skip_broken: bool = False, progress: ProgressCallback = no_progress
-) -> PackedDataset:
-    """The pictures at `where`, packed as the recipe says; raises what `open_source` and `pack` raise."""
-    options = recipe.data
-    return pack(
-        open_source(where, options.split),
-        max_side_px=options.max_side_px,
-        bits=options.bits,
-        background=options.background,
-        skip_broken=skip_broken,
-        progress=progress,
-    )
-
-
 def start(
     recipe: Recipe,
     where: str,
     out: Path,
     *,
+    second: str | None = None,
     init: str | None = None,
     overwrite: bool = False,
     skip_broken: bool = False,
@@ -73,6 +56,7 @@ def start(
         recipe: what to do.
         where: the pictures, see `pentimento.data.sources.open_source`.
         out: the run folder.
+        second: the second set of them, for a family that learns from two, see `open_two_sources` there.
         init: a model to start from, see `pentimento.models.find`.
         overwrite: replace a run that stands at `out`.
         skip_broken: go on without pictures that cannot be read.
@@ -86,26 +70,20 @@ def start(
         run.check_free(overwrite)
     held_out = held_out or (0.0, recipe.data.validation)
     _check_recipe(recipe, held_out)
-    dataset = _open_on_all(fabric, recipe, where, skip_broken, progress)
-    spec = dataset.spec(recipe.data.size_px, recipe.data.channels)
-    small = dataset.share_smaller((spec.height_px, spec.width_px))
-    if small > 0.1 and recipe.data.fit != "pad" and fabric.is_global_zero:
-        message = (
-            f"{small:.0%} of the pictures are packed smaller than {spec.height_px}x{spec.width_px} and will be "
-            f"enlarged; lower data.size_px, or raise data.max_side_px above {recipe.data.max_side_px} if they have more"
-        )
-        progress(Progress("data", 0, message=message))
-    if dataset.paired:
-        _check_pairs(recipe, progress if fabric.is_global_zero else no_progress)
+    say = progress if fabric.is_global_zero else no_progress
+    sets = open_sets(fabric, recipe, where, second, skip_broken, progress)
+    spec = sets.first.spec(recipe.data.size_px, recipe.data.channels)
+    tell_what_is_lost(recipe, sets, spec, say)
+    if sets.first.paired:
+        _check_pairs(recipe, say)
     model = make_model(recipe, spec)
     if init:
-        _initialize(model, init, progress if fabric.is_global_zero else no_progress)
-    data, validation = _batches(recipe, dataset, model, held_out)
+        _initialize(model, init, say)
+    data, validation = make_batches(recipe, sets, model.spec, held_out)
     about = {
         "data": _absolute(where),
-        "data_name": dataset.name,
-        "data_count": len(dataset),
-        "data_hash": dataset.content_hash,
+        **({} if second is None else {"second": _absolute(second)}),
+        **sets.record(),
         "skip_broken": skip_broken,
         "held_out": held_out,
         "init": init,
@@ -125,6 +103,7 @@ def resume(
     overrides: Sequence[str] = (),
     *,
     where: str | None = None,
+    second: str | None = None,
     make_watch: Callable[[Recipe], Watch | None] = lambda _: None,
     progress: ProgressCallback = no_progress,
 ) -> Outcome:
@@ -134,6 +113,7 @@ def resume(
         out: the run folder.
         overrides: ``training.KEY=value`` for the keys in `RESUMABLE`.
         where: the same pictures, where they were moved.
+        second: the same second set of them, where it was moved.
         make_watch: gives the `watch` of the run's recipe, see `start`.
         progress: called while training.
 
@@ -153,12 +133,13 @@ def resume(
             raise RecipeError(f"--set {key}: cannot change when a run goes on; what can: {allowed}")
     recipe, about = run.recipe(tuple(overrides)), run.about()
     fabric = make_fabric(recipe)
-    where = where or str(about["data"])
-    dataset = _open_on_all(fabric, recipe, where, about["skip_broken"], progress)
-    if dataset.content_hash != about["data_hash"]:
-        raise DataError(f"{where}: the pictures changed since {out} began; start a new run, with --init {out}")
-    model = make_model(recipe, dataset.spec(recipe.data.size_px, recipe.data.channels))
-    data, validation = _batches(recipe, dataset, model, tuple(about["held_out"]))
+    where, second = where or str(about["data"]), second or about.get("second")
+    sets = open_sets(fabric, recipe, where, second, about["skip_broken"], progress)
+    if changed := sets.changed_since(about):
+        place = second if changed == "second" and second else where
+        raise DataError(f"{place}: the pictures changed since {out} began; start a new run, with --init {out}")
+    model = make_model(recipe, sets.first.spec(recipe.data.size_px, recipe.data.channels))
+    data, validation = make_batches(recipe, sets, model.spec, tuple(about["held_out"]))
     if about["init"] and not run.has_state():
         _initialize(model, about["init"], no_progress)
     with run if fabric.is_global_zero else nullcontext():
@@ -208,27 +189,14 @@ def cross_validate(
 
 
 # --------------------------------------------------------------------------------------------------- parts
-def _open_on_all(
-    fabric: Fabric, recipe: Recipe, where: str, skip_broken: bool, progress: ProgressCallback
-) -> PackedDataset:
-    """The lead packs, the others then find it packed."""
-    if not fabric.is_global_zero:
-        fabric.barrier()
-    dataset = open_data(
-        recipe, where, skip_broken=skip_broken, progress=progress if fabric.is_global_zero else no_progress
-    )
-    if fabric.is_global_zero:
-        fabric.barrier()
-    return dataset
-
-
 def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
     """Refuse to validate what has no validation loss, or on nothing; to measure samples of what makes none; and to
     begin without the networks that a loss borrows, or with others.
 
     Raises:
-        RecipeError: any of these.
+        RecipeError: any of these, or what `_check_pictures` refuses.
     """
+    _check_pictures(recipe)
     borrows = family(recipe.family).borrows(recipe.model)
     for name in borrows:
         if name not in recipe.networks:
@@ -240,11 +208,24 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
             raise RecipeError(
                 f"networks.{name}: a {recipe.family!r} asks for none of that name; {suggest(name, borrows)}"
             )
-    if (
-        recipe.degrade
-        and not hasattr(family(recipe.family), "restore")
-        and not hasattr(family(recipe.family), "detect")
-    ):
+    if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
+        raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
+    if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
+        raise RecipeError(f"training.validate_every_kimg: a {recipe.family!r} has no validation loss; set it to 0")
+    if recipe.training.validate_every_kimg and held_out[0] == held_out[1]:
+        raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
+
+
+def _check_pictures(recipe: Recipe) -> None:
+    """Refuse to do to pictures what the family does not learn from.
+
+    Raises:
+        RecipeError: options of a second set, damage, or other damage than the model is told of.
+    """
+    cls = family(recipe.family)
+    if recipe.second != SecondOptions() and not cls.unpaired:
+        raise RecipeError(f"second: a {recipe.family!r} learns from one set of pictures; leave [second] out")
+    if recipe.degrade and (cls.unpaired or not (hasattr(cls, "restore") or hasattr(cls, "detect"))):
         raise RecipeError(f"degrade: a {recipe.family!r} learns from pictures as they are; leave [[degrade]] out")
     told, units = recipe.model.get("told", "nothing"), [step.tells for step in recipe.degrade if step.tells]
     if told != "nothing" and recipe.degrade and units[-1:] != [told]:
@@ -252,12 +233,6 @@ def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
             f"model.told: {told!r} expected of [[degrade]], whose steps tell {units[-1] if units else 'nothing'}; "
             "change one or the other"
         )
-    if recipe.evaluate.every_kimg and not hasattr(family(recipe.family), "sample"):
-        raise RecipeError(f"evaluate.every_kimg: a {recipe.family!r} makes no samples to measure; set it to 0")
-    if recipe.training.validate_every_kimg and family(recipe.family).monitor is None:
-        raise RecipeError(f"training.validate_every_kimg: a {recipe.family!r} has no validation loss; set it to 0")
-    if recipe.training.validate_every_kimg and held_out[0] == held_out[1]:
-        raise RecipeError("training.validate_every_kimg: nothing is held out; set data.validation above 0")
 
 
 def _check_pairs(recipe: Recipe, progress: ProgressCallback) -> None:
@@ -272,29 +247,6 @@ def _check_pairs(recipe: Recipe, progress: ProgressCallback) -> None:
         raise RecipeError("model.scale: both pictures of a pair are brought to one size; set it to 1")
     if recipe.degrade:
         progress(Progress("data", 0, message="pairs are damaged already: [[degrade]] is left out"))
-
-
-def _batches(
-    recipe: Recipe, dataset: PackedDataset, model: Model, held_out: tuple[float, float]
-) -> tuple[Batches, Batches | None]:
-    training, validation = dataset.split(*held_out)
-    if not len(training):
-        raise DataError(f"{dataset.name}: no picture is left to train on; make data.validation smaller")
-
-    def make(indices: Any, train: bool) -> Batches:
-        return Batches(
-            dataset,
-            indices,
-            model.spec,
-            batch_size=recipe.training.batch_size,
-            seed=recipe.training.seed,
-            fit=recipe.data.fit,
-            augment=recipe.augment if train else None,
-            background=recipe.data.background,
-            training=train,
-        )
-
-    return make(training, True), make(validation, False) if len(validation) else None
 
 
 def _initialize(model: Model, where: str, progress: ProgressCallback) -> None:
