@@ -35,7 +35,14 @@ from pentimento.features import open_network
 from pentimento.losses import PictureLosses
 from pentimento.models import MODELS, zoo_names
 from pentimento.models import config_schema as schema_of
-from pentimento.training.recipe import DataOptions, EvaluateOptions, PlayerOptions, Recipe, TrainingOptions
+from pentimento.training.recipe import (
+    DataOptions,
+    EvaluateOptions,
+    PlayerOptions,
+    Recipe,
+    SecondOptions,
+    TrainingOptions,
+)
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -43,7 +50,7 @@ GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md
 PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-VERBS = ("train", "generate", "restore", "evaluate", "models", "inspect")
+VERBS = ("train", "generate", "restore", "stylize", "translate", "evaluate", "models", "inspect")
 
 
 @dataclass(frozen=True)
@@ -249,6 +256,7 @@ def check_table(page, heading, fields):
         ("At the top", Recipe),
         ("`[data]`", DataOptions),
         ("`[augment]`", Augment),
+        ("`[second]`", SecondOptions),
         ("`[training]`", TrainingOptions),
         ("`[players.NAME]`", PlayerOptions),
         ("`[evaluate]`", EvaluateOptions),

@@ -20,12 +20,14 @@ def softplus(x: float) -> float:
 EXPECTED_D = {
     "nonsaturating": [softplus(-r) + softplus(f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
     "hinge": [max(0, 1 - r) + max(0, 1 + f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
+    "least_squares": [(r - 1) ** 2 + f**2 for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
     "wasserstein": [f - r for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
     "relativistic": [softplus(f - r) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
 }
 EXPECTED_G = {
     "nonsaturating": [softplus(-f) for f in FAKE.tolist()],
     "hinge": [-f for f in FAKE.tolist()],
+    "least_squares": [(f - 1) ** 2 for f in FAKE.tolist()],
     "wasserstein": [-f for f in FAKE.tolist()],
     "relativistic": [softplus(r - f) for r, f in zip(REAL.tolist(), FAKE.tolist(), strict=True)],
 }

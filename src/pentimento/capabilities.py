@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -191,8 +191,40 @@ class Detects(Protocol):
 class Stylizes(Protocol):
     """Renders images in the look of others."""
 
-    def stylize(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
-        """(N, C, H, W) images in the look of (N, C, H', W') `styles`."""
+    @property
+    def reach(self) -> Reach:
+        """For tiles."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels to a position of each of `content_maps`, along a side; divisors of ``reach.multiple_px``."""
+        ...
+
+    def encode_style(self, images: Tensor) -> Tensor:
+        """(N, S) style vectors of (N, C, H, W) images. Sums of them, with weights that add to 1, are styles too."""
+        ...
+
+    def content_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(N, C_k, H_k, W_k) maps, of which the moments over the whole picture matter to `stylize`."""
+        ...
+
+    def stylize(
+        self,
+        images: Tensor,
+        styles: Tensor,
+        strength: float = 1.0,
+        moments: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """(N, C, H, W) images in the look of `styles`.
+
+        Args:
+            images: (N, C, H, W).
+            styles: (N, S), see `encode_style`.
+            strength: from 0, the image itself, to 1, the look in full.
+            moments: mean and standard deviation of each of `content_maps` over the whole picture, (N, C_k, 1, 1), where
+                `images` is a part of it; None takes them from `images`.
+        """
         ...
 
 
@@ -200,8 +232,24 @@ class Stylizes(Protocol):
 class Translates(Protocol):
     """Maps images from one domain to another."""
 
+    @property
+    def reach(self) -> Reach:
+        """For tiles."""
+        ...
+
+    @property
+    def reversible(self) -> bool:
+        """Whether it goes both ways."""
+        ...
+
     def translate(self, images: Tensor, condition: Condition, reverse: bool = False) -> Tensor:
-        """(N, C, H, W) images in the other domain."""
+        """(N, C', H, W) images in [0, 1] in the other domain, in the channels of the model.
+
+        Args:
+            images: (N, C, H, W), C = 1 or 3.
+            condition: of the same N.
+            reverse: from the second domain to the first; only where `reversible`.
+        """
         ...
 
 

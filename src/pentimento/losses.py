@@ -1,4 +1,4 @@
-"""What training minimises, as pure functions: adversarial, likelihood, penalties.
+"""What training minimises, as pure functions: adversarial, likelihood, penalties, differences, style.
 
 Legend: real_logits, fake_logits -> D(x), D(G(z)), each (N,); mean, logvar -> mu, log sigma^2.
 """
@@ -24,14 +24,17 @@ __all__ = [
     "gaussian_log_prob",
     "generator_loss",
     "gradient_penalty",
+    "gram",
     "kl_standard_normal",
     "logistic_log_mass",
     "logistic_log_prob",
+    "mean_and_deviation",
     "perceptual_distance",
+    "total_variation",
     "zero_centred_penalty",
 ]
 
-AdversarialLoss = Literal["nonsaturating", "hinge", "wasserstein", "relativistic"]
+AdversarialLoss = Literal["nonsaturating", "hinge", "least_squares", "wasserstein", "relativistic"]
 
 
 # ------------------------------------------------------------------------------------------- adversarial
@@ -40,6 +43,7 @@ def discriminator_loss(kind: AdversarialLoss, real_logits: Tensor, fake_logits: 
 
     - nonsaturating (Goodfellow et al. 2014): ``softplus(-D(x)) + softplus(D(G(z)))``
     - hinge (Lim and Ye 2017; Miyato et al. 2018): ``max(0, 1 - D(x)) + max(0, 1 + D(G(z)))``
+    - least squares (Mao et al. 2017, eq. 9, without the halves): ``(D(x) - 1)^2 + D(G(z))^2``
     - wasserstein (Arjovsky et al. 2017): ``D(G(z)) - D(x)``
     - relativistic pairing (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 2): ``softplus(-(D(x) - D(G(z))))``
     """
@@ -47,6 +51,8 @@ def discriminator_loss(kind: AdversarialLoss, real_logits: Tensor, fake_logits: 
         return (F.softplus(-real_logits) + F.softplus(fake_logits)).mean()
     if kind == "hinge":
         return (F.relu(1 - real_logits) + F.relu(1 + fake_logits)).mean()
+    if kind == "least_squares":
+        return ((real_logits - 1).square() + fake_logits.square()).mean()
     if kind == "wasserstein":
         return (fake_logits - real_logits).mean()
     return F.softplus(-(real_logits - fake_logits)).mean()
@@ -58,6 +64,8 @@ def generator_loss(kind: AdversarialLoss, fake_logits: Tensor, real_logits: Tens
         return F.softplus(-fake_logits).mean()
     if kind in ("hinge", "wasserstein"):
         return -fake_logits.mean()
+    if kind == "least_squares":
+        return (fake_logits - 1).square().mean()
     assert real_logits is not None
     return F.softplus(-(fake_logits - real_logits)).mean()
 
@@ -169,3 +177,36 @@ def perceptual_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor
         a, b = (F.normalize(maps[name], dim=1, eps=1e-6) for maps in (first, second))
         layers.append((a - b).square().sum(1).mean((1, 2)))
     return torch.stack(layers).mean(0)
+
+
+# ------------------------------------------------------------------------------------------------- style
+def gram(maps: Tensor, weights: Tensor | None = None) -> Tensor:
+    """How the channels of feature maps go together, wherever they do: ``F F^T / n`` (Gatys et al. 2016, eq. 3).
+
+    Args:
+        maps: (N, C, H, W).
+        weights: (N, 1, H, W), how much each position counts; None: all alike.
+
+    Returns:
+        (N, C, C), the mean over positions, so that pictures of different size compare.
+    """
+    rows = maps.flatten(2)
+    if weights is None:
+        return rows @ rows.mT / rows.shape[2]
+    share = weights.flatten(2)
+    return (rows * share) @ rows.mT / share.sum(2, keepdim=True)
+
+
+def mean_and_deviation(maps: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+    """mu and sigma of each channel over positions, each (N, C, 1, 1) (Huang and Belongie 2017, eq. 5 and 6)."""
+    variance, mean = torch.var_mean(maps, (2, 3), keepdim=True, correction=0)
+    return mean, (variance + eps).sqrt()
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """The mean absolute difference of pixels side by side, down and across; a scalar (Rudin et al. 1992, anisotropic).
+
+    0 along a side of one pixel.
+    """
+    down, across = images.diff(dim=2), images.diff(dim=3)
+    return torch.stack([d.abs().sum() / max(1, d.numel()) for d in (down, across)]).sum()

@@ -148,7 +148,17 @@ def test_help_says_what_each_option_does():
     out = subprocess.run(
         [sys.executable, "-m", "pentimento", "train", "--help"], capture_output=True, text=True, check=True
     )
-    for option in ("--data", "--out", "--set", "--resume", "--init", "--folds", "--overwrite", "--skip-broken"):
+    for option in (
+        "--data",
+        "--second",
+        "--out",
+        "--set",
+        "--resume",
+        "--init",
+        "--folds",
+        "--overwrite",
+        "--skip-broken",
+    ):
         assert option in out.stdout
     assert "progress" not in out.stdout.lower().replace("in progress", "")
 

@@ -17,8 +17,8 @@ from pentimento.capabilities import Reach
 from pentimento.errors import InputError
 from pentimento.model import DataSpec
 from pentimento.models import build, load, save
+from pentimento.tasks import memory, tiles
 from pentimento.tasks import restore as task
-from pentimento.tasks import tiles
 from pentimento.tasks.masks import read_mask
 
 SPEC = DataSpec(channels=3, height_px=16, width_px=16)
@@ -239,7 +239,7 @@ def test_a_streamed_picture_is_restored_like_one_in_memory(restore, monkeypatch)
     for options in ((), ("--mask", "mask.png")):
         assert restore("in.tif", "--out", "memory.tif", "--overwrite", *options)[0] == 0
         with monkeypatch.context() as patch:
-            patch.setattr(tiles, "memory_budget", lambda text=None: 2**31 if text else 1000)
+            patch.setattr(memory, "memory_budget", lambda text=None: 2**31 if text else 1000)
             code, _, err = restore("in.tif", "--out", "streamed.tif", "--overwrite", "--memory", "2GiB", *options)
         assert code == 0, err
         assert np.array_equal(images.read("memory.tif").pixels, images.read("streamed.tif").pixels)
@@ -373,7 +373,7 @@ def test_a_file_of_several_pages_would_lose_all_but_one(restore):
 
 
 def test_samples_that_a_mask_cannot_keep_are_refused_before_the_work(restore, monkeypatch):
-    monkeypatch.setattr(task, "_function", None)
+    monkeypatch.setattr(task, "_treatment", None)
     noise("deep.png", dtype=np.uint16)
     Image.fromarray(noise("plain.png")).convert("CMYK").save("ink.jpg")
     mask = np.zeros((40, 60), np.uint8)
@@ -386,8 +386,8 @@ def test_samples_that_a_mask_cannot_keep_are_refused_before_the_work(restore, mo
 
 
 def test_what_is_streamed_goes_into_tiff_and_that_is_said_before_the_work(restore, monkeypatch):
-    monkeypatch.setattr(task, "_function", None)
-    monkeypatch.setattr(tiles, "memory_budget", lambda text=None: 1000)
+    monkeypatch.setattr(task, "_treatment", None)
+    monkeypatch.setattr(memory, "memory_budget", lambda text=None: 1000)
     noise("in.png")
     fails(restore("in.png", "--out", "o.png"), "larger than memory is written as .tif or .tiff")
 

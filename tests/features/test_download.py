@@ -55,16 +55,18 @@ def test_another_hash(kept, url):
     assert (kept / "net.pth").read_bytes() == b"by hand"
 
 
-def test_offline(kept, monkeypatch):
+@pytest.mark.parametrize("name", features.PUBLISHED)
+def test_offline(name, kept, monkeypatch):
     def offline(*_, **__):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     with pytest.raises(NotFoundError) as caught:
-        open_network("inception")
+        open_network(name)
+    url = features.PUBLISHED[name][0]
     assert str(caught.value) == (
-        f"inception: cannot fetch {features.INCEPTION_URL} (no route to host); put the file at "
-        f"{kept / 'pt_inception-2015-12-05-6726825d.pth'} by hand, or name a copy: --features FILE"
+        f"{name}: cannot fetch {url} (no route to host); put the file at "
+        f"{kept / url.rpartition('/')[2]} by hand, or name a copy of it in its place"
     )
     assert not list(kept.iterdir())
 
@@ -79,7 +81,6 @@ def test_a_line_that_breaks(kept, url, monkeypatch):
     assert not list(kept.iterdir())
 
 
-def test_the_hash_of_the_official_file_agrees_with_its_name():
-    name = features.INCEPTION_URL.rpartition("-")[2]
-    assert features.INCEPTION_SHA256.startswith(name.removesuffix(".pth"))
-    assert len(features.INCEPTION_SHA256) == 64
+@pytest.mark.parametrize(("url", "digest"), features.PUBLISHED.values())
+def test_the_hash_of_an_official_file_agrees_with_its_name(url, digest):
+    assert digest.startswith(url.rpartition("-")[2].removesuffix(".pth"))

@@ -56,9 +56,18 @@ def test_the_official_inception_file_has_its_name_wherever_it_lies(published, tm
     path = tmp_path / "copy.pth"
     torch.save(published["compressed"].state_dict(), path)  # only its hash and its place matter here
     assert open_network(path).name == "copy.pth"
-    monkeypatch.setattr(features, "INCEPTION_SHA256", sha256_of(path))
-    monkeypatch.setattr(features, "INCEPTION_URL", path.as_uri())
+    monkeypatch.setitem(features.PUBLISHED, "inception", (path.as_uri(), sha256_of(path)))
     assert open_network(path).name == open_network("inception").name == "inception"
+
+
+def test_a_file_whose_name_has_another_hash(published, tmp_path):
+    path = tmp_path / "net-0123abcd.pth"
+    torch.save(published["compressed"].state_dict(), path)
+    digest = sha256_of(path)
+    with pytest.raises(ModelError, match=f"SHA-256 begins with {digest[:8]}, not with 0123abcd as its name says"):
+        open_network(path)
+    right = path.rename(tmp_path / f"net-{digest[:8]}.pth")
+    assert open_network(right).sha256 == digest
 
 
 def test_weights_of_other_networks(published, tmp_path):

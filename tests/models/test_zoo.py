@@ -33,7 +33,7 @@ def test_a_shipped_model(name):
     model, folder = load(name), find(name)
     weights = read_weights(folder / WEIGHTS)
     assert {v.dtype for v in weights.values() if v.is_floating_point()} == {torch.float16}
-    assert (folder / WEIGHTS).stat().st_size < 4e6
+    assert (folder / WEIGHTS).stat().st_size < (6e6 if model.family == "stylizer" else 4e6)
     assert model.origin.name == name
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.origin.licence

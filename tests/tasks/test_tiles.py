@@ -1,4 +1,4 @@
-"""Tiles: whatever the size and the budget, the same picture as without them; and how much memory there is."""
+"""Tiles: whatever the size and the budget, the same picture as without them."""
 
 from __future__ import annotations
 
@@ -220,48 +220,28 @@ def test_an_interrupted_run_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
-# ------------------------------------------------------------------------------------------------ memory
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("2GB", 2 * 10**9),
-        ("512MB", 512 * 10**6),
-        ("1.5GiB", 3 * 2**29),
-        ("800M", 8 * 10**8),
-        (" 64 kib ", 2**16),
-        ("1Ti", 2**40),
-    ],
-)
-def test_sizes_in_words(text: str, size: int) -> None:
-    assert tiles.memory_budget(text) == size
+# ------------------------------------------------------------------------------------------------- visits
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 3), st.integers(0, 24), st.integers(600, 20_000))
+@settings(max_examples=40, deadline=None)
+def test_a_visit_sees_every_pixel_once_in_a_core_and_reads_what_a_run_reads(
+    height: int, width: int, halvings: int, overlap_px: int, memory_bytes: int
+) -> None:
+    reach = Reach(multiple_px=2**halvings, overlap_px=overlap_px, bytes_per_px=4)
+    try:
+        cut = tiles.plan(height, width, reach, memory_bytes)
+    except InputError:
+        assume(False)
+    values = torch.arange(float(height * width)).view(1, 1, height, width)
+    source, seen, reports = _Tensor(values), torch.zeros(height, width), list[Progress]()
 
+    def look(patch: Tensor, window: Window, core: Window) -> None:
+        assert patch.shape[2:] == (window.height, window.width)
+        top, left = core.top - window.top, core.left - window.left
+        inside = patch[0, 0, top : top + core.height, left : left + core.width]
+        assert torch.equal(inside, values[0, 0][core.slices])
+        seen[core.slices] += 1
 
-@pytest.mark.parametrize("text", ["", "much", "2", "GB", "0GB", "0.0001K", "-1GB", "2GBB", "1,5GB", "nanGB", "1e9MB"])
-def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(InputError, match=r"memory: a size above zero such as 2GB, 512MB or 1\.5GiB expected, got "):
-        tiles.memory_budget(text)
-
-
-def _system(root: Path, groups: str, files: dict[str, str]) -> Path:
-    meminfo = "MemTotal: 9 kB\nMemAvailable:   8000 kB\n"
-    for name, text in {"proc/meminfo": meminfo, "proc/self/cgroup": groups, **files}.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-def test_memory_that_is_there(tmp_path: Path) -> None:
-    assert 0 < tiles.memory_budget() < 2**50
-    half = tiles._available_bytes() / 2
-    assert 0.5 < tiles.memory_budget() / half < 2
-
-    group = {"memory.current": "3000000\n", "memory.stat": "anon 5\ninactive_file 1000000\n"}
-    free = {f"sys/fs/cgroup/a/b/{k}": v for k, v in {**group, "memory.max": "max\n"}.items()}
-    assert tiles._available_bytes(_system(tmp_path / "none", "0::/a/b\n", free)) == 8000 * 1024
-    above = {f"sys/fs/cgroup/a/{k}": v for k, v in {**group, "memory.max": "5000000\n"}.items()}
-    assert tiles._available_bytes(_system(tmp_path / "two", "0::/a/b\n", {**free, **above})) == 3_000_000
-    old = {"limit_in_bytes": "4000000", "usage_in_bytes": "3900000", "stat": "total_inactive_file 200000\n"}
-    files = {f"sys/fs/cgroup/memory/memory.{k}": v for k, v in old.items()}
-    system = _system(tmp_path / "one", "5:cpu:/x\n4:memory,hugetlb:/docker/1\n0::/\n", files)
-    assert tiles._available_bytes(system) == 300_000
-    assert tiles._available_bytes(tmp_path / "another system") > 0
+    tiles.visit(look, source, cut, stage="look", progress=reports.append)
+    assert (seen == 1).all()
+    assert source.windows == _run(lambda patch: patch, values, cut)[1]
+    assert [r.done for r in reports] == list(range(1, cut.count + 1))

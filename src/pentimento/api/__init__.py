@@ -8,18 +8,25 @@ from pentimento.api.evaluation import EvaluateResult, evaluate
 from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
 from pentimento.api.restoration import RestoreResult, restore
+from pentimento.api.stylization import Optimization, StylizeResult, stylize
 from pentimento.api.training import TrainResult, train
+from pentimento.api.translation import TranslateResult, translate
 
 __all__ = [
     "EvaluateResult",
     "GenerateResult",
     "ModelsResult",
+    "Optimization",
     "RestoreResult",
+    "StylizeResult",
     "TrainResult",
+    "TranslateResult",
     "evaluate",
     "generate",
     "inspect",
     "models",
     "restore",
+    "stylize",
     "train",
+    "translate",
 ]

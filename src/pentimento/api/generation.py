@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pentimento import __version__
-from pentimento.api.options import Callback, Flag, say_licence
+from pentimento.api.options import Callback, Flag, read_attributes, say_licence
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import no_progress
 
@@ -87,7 +87,7 @@ def generate(
     if given is not None:
         require(loaded, Regenerates, "generate --image", MODELS)
         kept = task.read_given(loaded, *given)
-    asked = _attribute_options(attributes)
+    asked = read_attributes(attributes)
     condition = task.make_condition(loaded, count, seed, label, asked)
     options = {
         "count": count,
@@ -136,16 +136,6 @@ def _given_files(image: Path | None, mask: Path | None, interpolate: int | None)
     if image is None or mask is None or interpolate is not None:
         raise InputError("--image: goes with --mask, and neither goes with --interpolate")
     return Path(image), Path(mask)
-
-
-def _attribute_options(given: Sequence[str]) -> dict[str, float | str]:
-    asked: dict[str, float | str] = {}
-    for option in given:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise InputError(f"--attribute: NAME=VALUE expected, got {option!r}")
-        asked[name.strip()] = value.strip()
-    return asked
 
 
 def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any], given: tuple[Path, Path] | None) -> Any:

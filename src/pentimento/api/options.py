@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pentimento.errors import InputError
 from pentimento.runtime import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from pentimento.model import Origin
 
-__all__ = ["Callback", "Flag", "say_licence"]
+__all__ = ["Callback", "Flag", "read_attributes", "say_licence"]
 
 Callback = Annotated[ProgressCallback, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -22,3 +24,18 @@ def say_licence(origin: Origin | None, progress: ProgressCallback) -> None:
     if origin is not None and origin.is_restricted:
         message = f"{origin.name} was trained on data for {origin.licence}: mind that when you use what it makes"
         progress(Progress("licence", 0, message=message))
+
+
+def read_attributes(given: Sequence[str]) -> dict[str, float | str]:
+    """Name -> value, of what ``--attribute`` was given.
+
+    Raises:
+        InputError: one that is not NAME=VALUE.
+    """
+    asked: dict[str, float | str] = {}
+    for option in given:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"--attribute: NAME=VALUE expected, got {option!r}")
+        asked[name.strip()] = value.strip()
+    return asked

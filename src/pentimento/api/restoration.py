@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag, say_licence
-from pentimento.errors import ExistsError, InputError, MissingExtraError
-from pentimento.runtime import Progress, ProgressCallback, no_progress
+from pentimento.api.options import Callback, Flag
+from pentimento.api.pictures import check_range, load_able, say_what_jpeg_loses
+from pentimento.errors import InputError
+from pentimento.runtime import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from pentimento.model import Model
@@ -102,14 +103,12 @@ def restore(
     masks = plan_masks([job.source for job in jobs], mask)
     in_passes = passes is not None or tolerance is not None
     name = model or _default_model(scale, quality, in_passes, mask is not None, find_scratches)
-    restorer = _load(name, "Restores", "restore", device)
+    restorer = load_able(name, "Restores", "restore", device, progress)
     wishes.check(restorer, scale, masked=mask is not None or find_scratches)
-    finder = _load(detector, "Detects", "restore --find-scratches", device) if find_scratches else None
-    for each in (restorer, finder):
-        say_licence(each.origin if each is not None else None, progress)
-    if any(job.target.suffix.lower() in (".jpg", ".jpeg") for job in jobs):
-        message = "JPEG loses a little everywhere when it is encoded anew; .png and .tif keep all"
-        progress(Progress("restore", 0, message=message))
+    finder = None
+    if find_scratches:
+        finder = load_able(detector, "Detects", "restore --find-scratches", device, progress)
+    say_what_jpeg_loses(jobs, "restore", progress)
     return _restore_all(restorer, jobs, wishes, masks, finder, there, progress)
 
 
@@ -123,42 +122,22 @@ def _restore_all(
     progress: ProgressCallback,
 ) -> RestoreResult:
     """One by one; of several pictures, those that cannot be used are left out and named."""
+    from pentimento.tasks.pictures import one_by_one
     from pentimento.tasks.restore import restore_file
 
     assert restorer.origin is not None
     result = RestoreResult([], restorer.origin.name, restorer.origin.weights_sha256, skipped=there)
-    for number, job in enumerate(jobs):
-        if len(jobs) > 1:
-            progress(Progress("files", number, len(jobs), "files"))
-        try:
-            done = restore_file(
-                restorer, job, wishes, mask_file=masks.get(job.source), detector=finder, progress=progress
-            )
-        except (InputError, ExistsError, MissingExtraError) as error:  # what the others do not suffer from
-            if len(jobs) == 1:
-                raise
-            result.failed[str(job.source)] = str(error)
-            continue
+
+    def work(job: Job) -> None:
+        done = restore_file(restorer, job, wishes, mask_file=masks.get(job.source), detector=finder, progress=progress)
         result.files.extend(done.files)
         if done.guessed is not None:
             result.guessed[str(job.target)] = done.guessed
         if done.repaired is not None:
             result.repaired[str(job.target)] = done.repaired
+
+    result.failed.update(one_by_one(jobs, work, progress))
     return result
-
-
-def _load(name: str, capability: str, verb: str, device: str) -> Model:
-    """A model that is able to, on its device, channels last: convolutions are faster so."""
-    from torch import channels_last
-
-    from pentimento import capabilities
-    from pentimento.models import MODELS, load
-    from pentimento.runtime import choose_device
-
-    model = load(name, choose_device(device))
-    capabilities.require(model, getattr(capabilities, capability), verb, MODELS)
-    model.to(memory_format=channels_last)  # type: ignore[call-overload]
-    return model
 
 
 def _wishes(
@@ -176,8 +155,8 @@ def _wishes(
     Raises:
         InputError: out of range.
     """
+    from pentimento.tasks.memory import memory_budget
     from pentimento.tasks.restore import Wishes
-    from pentimento.tasks.tiles import memory_budget
 
     for name, value, low, high in (
         ("noise", noise, 0, 255),
@@ -186,8 +165,7 @@ def _wishes(
         ("passes", passes, 1, 1000),
         ("tolerance", tolerance, 0, 255),
     ):
-        if value is not None and not low <= value <= high:  # NaN fails too
-            raise InputError(f"--{name}: {low} to {high} expected, got {value}")
+        check_range(name, value, low, high)
     return Wishes(noise, quality, strength, passes, tolerance, memory_budget(memory), compare, overwrite)
 
 

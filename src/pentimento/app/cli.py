@@ -37,13 +37,23 @@ def build_app() -> App:
     """The commands. Options and help come from the functions of `api`."""
     app = App(
         name="pentimento",
-        help="Image models you own: train them on your own pictures, generate, restore, find out what causes what.\n\n"
+        help="Image models you own: train them on your own pictures, generate, restyle, restore, translate; find out "
+        "what causes what.\n\n"
         "Every command also takes --json (one JSON object on standard output) and --debug (show the traceback).",
         version=pentimento.__version__,
         console=Console(stderr=False),
         result_action="return_value",
     )
-    for verb in (api.train, api.generate, api.restore, api.evaluate, api.models, api.inspect):
+    for verb in (
+        api.train,
+        api.generate,
+        api.restore,
+        api.stylize,
+        api.translate,
+        api.evaluate,
+        api.models,
+        api.inspect,
+    ):
         app.command(verb)
     return app
 

@@ -5,6 +5,7 @@ A number that was measured through a network depends on it, so the name, the has
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -20,13 +21,16 @@ from pentimento.runtime import ProgressCallback, no_progress
 
 __all__ = ["FeatureNetwork", "Features", "open_network"]
 
-INCEPTION = "inception"
-INCEPTION_URL = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-)
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+PUBLISHED = {  # name -> where it is fetched, and its SHA-256 or as much of it as its publisher says
+    "inception": (
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    "vgg19": ("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+}
 
 _FILES = (".onnx", *SUFFIXES)
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.[a-z]+$")  # as the files of PyTorch's hub are called
 
 
 def open_network(
@@ -35,8 +39,8 @@ def open_network(
     """A feature network, frozen, on `device`.
 
     Args:
-        where: ``inception`` (fetched once, 96 MB, and kept in the cache); a model of the zoo, such as
-            ``features-cifar``, a run folder, a model folder or a hub id, if that model offers features or maps; a
+        where: ``inception`` (96 MB) or ``vgg19`` (575 MB), fetched once and kept in the cache; a model of the zoo, such
+            as ``features-cifar``, a run folder, a model folder or a hub id, if that model offers features or maps; a
             file of weights of Inception-v3, VGG-19, compressed VGG-19 or a CIFAR ResNet
             (.safetensors, .pth, .pt, .th, .ckpt); any network as .onnx, which stays on the CPU.
         device: to put it on.
@@ -54,8 +58,8 @@ def open_network(
 
 def _open(where: str | Path, progress: ProgressCallback) -> FeatureNetwork:
     name = str(where)
-    if name == INCEPTION:
-        return _open_inception(progress)
+    if name in PUBLISHED:
+        return _open_published(name, progress)
     path = Path(where).expanduser()
     if path.is_file() or (path.suffix.lower() in _FILES and not path.exists()):
         return _open_file(path)
@@ -67,11 +71,11 @@ def _open(where: str | Path, progress: ProgressCallback) -> FeatureNetwork:
         raise _not_found(path) from None
 
 
-def _open_inception(progress: ProgressCallback) -> FeatureNetwork:
+def _open_published(name: str, progress: ProgressCallback) -> FeatureNetwork:
     try:
-        path = download(INCEPTION_URL, INCEPTION_SHA256, progress)
+        path = download(*PUBLISHED[name], progress)
     except NotFoundError as error:
-        raise NotFoundError(f"{INCEPTION}: {error}, or name a copy: --features FILE") from error
+        raise NotFoundError(f"{name}: {error}, or name a copy of it in its place") from error
     return _open_file(path)
 
 
@@ -85,15 +89,20 @@ def _open_file(path: Path) -> FeatureNetwork:
         raise _not_found(path) from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    said = _HASH_IN_NAME.search(path.name)
+    if said and not digest.startswith(said[1]):
+        raise ModelError(
+            f"{path}: its SHA-256 begins with {digest[:8]}, not with {said[1]} as its name says; get it anew"
+        )
     network = OnnxNetwork(path) if suffix == ".onnx" else network_of(read_state(path), path)
     network.sha256 = digest
-    network.name = INCEPTION if digest == INCEPTION_SHA256 else path.name
+    network.name = next((n for n, (_, known) in PUBLISHED.items() if digest.startswith(known)), path.name)
     return network
 
 
 def _not_found(path: Path) -> NotFoundError:
     """Suggests names and what lies beside `path`."""
-    known = (INCEPTION, *zoo_names())
+    known = (*PUBLISHED, *zoo_names())
     siblings = path.parent.iterdir() if path.parent.is_dir() else []
     hint = suggest(str(path), [*known, *(str(p) for p in siblings if not p.name.startswith("."))])
     hint = hint if hint.startswith("did") else suggest("", known)

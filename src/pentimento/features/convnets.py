@@ -38,6 +38,7 @@ class _VGG(PublishedNetwork):
         self.layers = tuple(widths)
         self.firsts = [layer for layer in self.layers if layer.endswith("_1")]
         self.dim = sum(widths[layer] for layer in self.firsts)
+        self.pool = nn.MaxPool2d(2)
 
     def forward(self, images: Tensor) -> Features:
         """See `FeatureNetwork.forward`.
@@ -65,7 +66,7 @@ class _VGG(PublishedNetwork):
         x, found = self._enter(images), {}
         for layer in self.layers[: self.layers.index(deepest) + 1]:
             if layer.endswith("_1") and layer != "relu1_1":
-                x = F.max_pool2d(x, 2)
+                x = self.pool(x)
             x = F.relu(self._convolution(layer)(x))
             if layer in layers:
                 found[layer] = x

@@ -6,6 +6,7 @@ its own channels and size, and says how in `resizer`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -88,6 +89,21 @@ class FeatureNetwork(nn.Module):
     def _maps(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """The maps of known `layers`, at least one, in the order of the network; images of its channels."""
         raise NotImplementedError
+
+    def averaging(self) -> Self:
+        """A copy that takes the mean wherever this one takes the maximum of a pool (Gatys et al. 2016, section 2).
+
+        Raises:
+            ModelError: it has no maximum pools.
+        """
+        twin = copy.deepcopy(self)
+        pools = [(m, name, p) for m in twin.modules() for name, p in m.named_children() if isinstance(p, nn.MaxPool2d)]
+        if not pools:
+            raise ModelError(f"pooling: {self.name} has no maximum pools to replace by means; use pooling 'max'")
+        for parent, name, pool in pools:
+            mean = nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)
+            setattr(parent, name, mean)
+        return twin
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, also as part of a module that is trained."""

@@ -25,11 +25,14 @@ from pentimento.errors import ModelError, NotFoundError, RecipeError, suggest
 from pentimento.model import DataSpec, Model, Origin
 from pentimento.models.classifier import Classifier
 from pentimento.models.cnn import CNN
+from pentimento.models.cyclegan import CycleGAN
 from pentimento.models.detector import Detector
 from pentimento.models.gan import GAN
 from pentimento.models.perceptual import Perceptual
+from pentimento.models.pix2pix import Pix2Pix
 from pentimento.models.recurrent import Recurrent
 from pentimento.models.restorer import Restorer
+from pentimento.models.stylizer import Stylizer
 from pentimento.models.vae import VAE
 from pentimento.runtime import atomic_write
 from pentimento.validation import describe_problems
@@ -38,6 +41,7 @@ __all__ = [
     "CARD",
     "CONFIG",
     "MODELS",
+    "STYLES",
     "WEIGHTS",
     "build",
     "check_config",
@@ -53,10 +57,16 @@ __all__ = [
 ]
 
 MODELS: dict[str, type[Model]] = {
-    cls.family: cls for cls in (GAN, VAE, CNN, Classifier, Perceptual, Restorer, Recurrent, Detector)
+    cls.family: cls
+    for cls in (
+        *(GAN, VAE, CNN, Classifier, Perceptual),
+        *(Restorer, Recurrent, Detector),
+        *(Stylizer, Pix2Pix, CycleGAN),
+    )
 }
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+STYLES = "styles.safetensors"  # that a stylizer may come with, see `pentimento.tasks.styles`
 FORMAT = 1  # of config.json; raised when an older reader could misread it
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -163,7 +173,7 @@ def _from_hub(name: str) -> Path:
             f'{name}: no such folder; to look for it on the hub, install: pip install "pentimento[hub]"'
         ) from None
     try:
-        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, CARD]))
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, CARD, STYLES]))
     except Exception as error:  # the hub client raises a family of its own, httpx's and OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFoundError(f"{name}: no such folder, and the hub did not give it: {reason}") from error

@@ -23,7 +23,7 @@ from pentimento.errors import ModelError
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
-__all__ = ["LAYERS", "Perceptual"]
+__all__ = ["LAYERS", "Perceptual", "feature_stages"]
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -60,15 +60,7 @@ class Perceptual(Model):
             raise ModelError("perceptual: the teacher looks at colour pictures; set data.channels to 3")
         self.lr = lr
 
-        def conv(n: int, m: int) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(n, m, 3, padding=1, padding_mode="replicate"), nn.ReLU())
-
-        stages = [conv(3, widths[0])]
-        stages += [
-            nn.Sequential(conv(n, n), nn.MaxPool2d(2, ceil_mode=True), conv(n, m))
-            for n, m in itertools.pairwise(widths)
-        ]
-        self.stages = nn.ModuleDict(dict(zip(LAYERS, stages, strict=True)))
+        self.stages = feature_stages(widths)
         self.scale = Scale()
 
     @classmethod
@@ -108,6 +100,19 @@ class Perceptual(Model):
             errors[name] = (found.float() - target).square().mean() / target.square().mean()
         total = torch.stack(list(errors.values())).mean()
         return {"loss": total, **{f"error_{k}": v.detach() for k, v in errors.items()}}
+
+
+def feature_stages(widths: Sequence[int]) -> nn.ModuleDict:
+    """The stages of maps of `widths` channels, by layer, each half the size of the one before, rounded up."""
+
+    def conv(n: int, m: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(n, m, 3, padding=1, padding_mode="replicate"), nn.ReLU())
+
+    stages = [conv(3, widths[0])]
+    stages += [
+        nn.Sequential(conv(n, n), nn.MaxPool2d(2, ceil_mode=True), conv(n, m)) for n, m in itertools.pairwise(widths)
+    ]
+    return nn.ModuleDict(dict(zip(LAYERS, stages, strict=False)))  # as many as there are widths
 
 
 class Scale(nn.Module):

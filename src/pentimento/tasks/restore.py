@@ -1,41 +1,32 @@
-"""Repair picture files with a model that restores: in tiles, within a memory budget, keeping all that they carry."""
+"""Repair picture files with a model that restores; see `pentimento.tasks.pictures` for what keeps all they carry."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from pentimento import images, large
-from pentimento.capabilities import Detects, Reach, Refines, Restores
-from pentimento.colour import Pixels
-from pentimento.errors import ImageError, ModelError
+from pentimento.capabilities import Detects, Refines, Restores
+from pentimento.errors import ModelError
 from pentimento.images import BoolArray, Picture
-from pentimento.large import LargePicture
 from pentimento.model import Model
 from pentimento.provenance import Provenance
-from pentimento.runtime import Progress, ProgressCallback, choose_precision, no_progress
-from pentimento.tasks import compare, tiles
+from pentimento.runtime import Progress, ProgressCallback, no_progress
+from pentimento.tasks import compare, pictures
 from pentimento.tasks.files import Job
 from pentimento.tasks.masks import read_mask
-from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Window
+from pentimento.tasks.pictures import AnyPicture, Treatment
+from pentimento.tasks.tiles import Window
 
 __all__ = ["Restored", "Wishes", "find_damage", "guess_strength", "restore_file", "restored"]
 
 GUESS_PX, GUESSES = 256, 4  # the strength is guessed from at most so many squares of this side, each way
 GROWTH_PX = 2  # found damage is widened by so much: its edges are damaged too
-
-AnyPicture = Picture | LargePicture
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Wishes:
         Raises:
             ModelError: that.
         """
-        restorer, name = cast(Restores, model), _name(model)
+        restorer, name = cast(Restores, model), pictures.model_name(model)
         for option, value, told in (("noise", self.noise, "noise"), ("quality", self.quality, "jpeg")):
             if value is not None and restorer.told != told:
                 use = "denoise" if told == "noise" else "dejpeg"
@@ -112,12 +103,11 @@ def find_damage(
     finder = cast(Detects, detector)
 
     def detect(patch: Tensor, _: Window) -> Tensor:
-        with _computing(detector):
-            return finder.detect(_placed(patch, detector))
+        with pictures.computing(detector):
+            return finder.detect(pictures.placed(patch, detector))
 
-    found = (
-        _in_tiles(detect, picture, finder.reach, memory_bytes, "detect", progress)[..., 0] > 2 ** (picture.bits - 1) - 1
-    )
+    treatment = Treatment(detect, finder.reach, memory_bytes, "detect")
+    found = pictures.in_tiles(treatment, picture, progress)[..., 0] > 2 ** (picture.bits - 1) - 1
     for turned in (found, found.T):
         before = turned.copy()
         for step in range(1, GROWTH_PX + 1):
@@ -152,9 +142,8 @@ def restore_file(
         InputError: the memory budget is too small.
     """
     shown = compare.names(job.target, wishes.overwrite) if wishes.compare else ()
-    reach = cast(Restores, model).reach
-    picture = large.open_still(job.source, tiles.memory_budget(), reach.scale**2)
-    _check_target(picture, job, masked=mask_file is not None or detector is not None)
+    masked = mask_file is not None or detector is not None
+    picture = pictures.open_picture(job, cast(Restores, model).reach.scale, masked=masked)
     mask = None
     if mask_file is not None:
         mask = read_mask(mask_file, picture.height_px, picture.width_px)
@@ -162,40 +151,15 @@ def restore_file(
         mask = find_damage(detector, picture, wishes.memory_bytes, progress)
         if not mask.any():
             progress(Progress("detect", 0, message=f"{job.source.name}: no damage found"))
-    run, guessed = _function(model, picture, mask, wishes)
+    treatment, guessed = _treatment(model, picture, mask, wishes)
     record = _record(model, job.source, wishes, guessed, mask_file, detector)
-    if isinstance(picture, LargePicture):
-        _stream(run, picture, mask, reach, wishes, job.target, record, progress)
-        if shown:
-            progress(Progress("restore", 0, message=f"{job.source.name}: too large for --compare"))
+    made = pictures.write_treated(treatment, picture, job.target, record, mask, progress)
+    if shown and isinstance(picture, Picture) and made is not None:
+        compare.show(picture, made, record, *shown)
+    elif shown:
+        progress(Progress("restore", 0, message=f"{job.source.name}: too large for --compare"))
         shown = ()
-    else:
-        made = _assembled(run, picture, mask, reach, wishes, progress)
-        images.write(job.target, made, provenance=record, like=picture, changed=mask)
-        if shown:
-            compare.show(picture, made, record, *shown)
     return Restored([job.target, *shown], guessed, None if mask is None else float(mask.mean()))
-
-
-def _check_target(picture: AnyPicture, job: Job, masked: bool) -> None:
-    """Find out what writing would refuse in the end, before the work: one pixel is tried.
-
-    Raises:
-        ImageError: a name of another kind than is written, or one that cannot keep the pixels outside of a mask.
-    """
-    if isinstance(picture, LargePicture):
-        large.check_name(job.target)
-    if not masked:
-        return
-    pixel = picture.crop(0, 0, 1, 1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            images.write(Path(folder, "pixel").with_suffix(job.target.suffix), pixel, changed=np.zeros((1, 1), bool))
-    except ImageError as error:
-        raise ImageError(
-            f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; choose .tif or "
-            ".png for --out, and turn CMYK pictures without a profile into RGB before"
-        ) from error
 
 
 def restored(
@@ -206,19 +170,16 @@ def restored(
     progress: ProgressCallback = no_progress,
 ) -> tuple[Picture, float | None]:
     """`picture` restored, and the strength where it was guessed, see `Restored`; outside of `mask` it is as it was."""
-    run, guessed = _function(model, picture, mask, wishes)
-    return _assembled(run, picture, mask, cast(Restores, model).reach, wishes, progress), guessed
+    treatment, guessed = _treatment(model, picture, mask, wishes)
+    return pictures.treated(treatment, picture, mask, progress), guessed
 
 
-TileFunction = Callable[[Tensor, Window], Tensor]
-
-
-def _function(
+def _treatment(
     model: Model, picture: AnyPicture, mask: BoolArray | None, wishes: Wishes
-) -> tuple[TileFunction, float | None]:
+) -> tuple[Treatment, float | None]:
     """What is done to each tile, and the strength where it was guessed."""
     restorer = cast(Restores, model)
-    scale, strength, guessed = restorer.reach.scale, wishes.told, None
+    strength, guessed = wishes.told, None
     if strength is None and restorer.told != "nothing":
         strength = guess_strength(model, picture)
         guessed = 255 * strength if restorer.told == "noise" else 100 - 100 * strength
@@ -226,20 +187,14 @@ def _function(
     def run(patch: Tensor, window: Window) -> Tensor:
         covered = None
         if mask is not None:
-            rows, columns = (
-                slice(window.top, window.top + window.height),
-                slice(window.left, window.left + window.width),
-            )
-            covered = torch.from_numpy(mask[rows, columns]).float()[None, None]
+            covered = torch.from_numpy(mask[window.slices]).float()[None, None]
             if not covered.any():
                 return patch
         made = _run(model, patch, covered, strength, wishes).cpu()
-        if wishes.blend < 1:
-            before = patch if scale == 1 else F.interpolate(patch, scale_factor=scale, mode="bicubic")
-            made = before + wishes.blend * (made - before)
+        made = pictures.blended(patch, made, wishes.blend)
         return made if covered is None else torch.where(covered > 0.5, made, patch)
 
-    return run, guessed
+    return Treatment(run, restorer.reach, wishes.memory_bytes, "restore"), guessed
 
 
 def guess_strength(model: Model, picture: AnyPicture) -> float:
@@ -248,8 +203,8 @@ def guess_strength(model: Model, picture: AnyPicture) -> float:
     height, width = picture.height_px, picture.width_px
     for top, left in itertools.product(_spread(height), _spread(width)):
         square = picture.crop(top, left, min(GUESS_PX, height), min(GUESS_PX, width))
-        with _computing(model):
-            guess = cast(Restores, model).estimate(_placed(square.to_tensor(None)[None], model)).float()
+        with pictures.computing(model):
+            guess = cast(Restores, model).estimate(pictures.placed(square.to_tensor(None)[None], model)).float()
         total, count = total + float(guess.sum()), count + guess.numel()
     return min(max(total / count, 0.0), 1.0)
 
@@ -262,10 +217,10 @@ def _spread(side: int) -> list[int]:
 
 def _run(model: Model, patch: Tensor, mask: Tensor | None, strength: float | None, wishes: Wishes) -> Tensor:
     """The model on one tile, in as many passes as are wished."""
-    given = _placed(patch, model)
+    given = pictures.placed(patch, model)
     covered = None if mask is None else mask.to(model.device)
     told = None if strength is None else torch.full((1, 1, 1, 1), strength, device=model.device)
-    with _computing(model):
+    with pictures.computing(model):
         if not isinstance(model, Refines):
             return cast(Restores, model).restore(given, covered, told).float()
         made: Tensor | None = None
@@ -275,67 +230,6 @@ def _run(model: Model, patch: Tensor, mask: Tensor | None, strength: float | Non
                 break
         assert made is not None
         return made.float()
-
-
-# ------------------------------------------------------------------------------------------- in and out
-def _in_tiles(
-    run: TileFunction,
-    picture: AnyPicture,
-    reach: Reach,
-    memory_bytes: int,
-    stage: str,
-    progress: ProgressCallback,
-) -> Pixels:
-    """(scale * H, scale * W, C') samples of what `run` makes, in the bits of the picture."""
-    sink = ArraySink(picture.height_px * reach.scale, picture.width_px * reach.scale, picture.bits)
-    plan = tiles.plan(picture.height_px, picture.width_px, reach, memory_bytes)
-    tiles.run(run, PictureSource(picture), sink, plan, stage=stage, progress=progress)
-    return sink.pixels
-
-
-def _assembled(
-    run: TileFunction,
-    picture: Picture,
-    mask: BoolArray | None,
-    reach: Reach,
-    wishes: Wishes,
-    progress: ProgressCallback,
-) -> Picture:
-    """The result in memory."""
-    pixels = _in_tiles(run, picture, reach, wishes.memory_bytes, "restore", progress)
-    if mask is not None:
-        pixels = np.where(mask[..., None], pixels, picture.pixels)
-    alpha = picture.alpha
-    if alpha is not None and reach.scale != 1:
-        values = torch.from_numpy(alpha.astype(np.float32) / (2**picture.bits - 1))[None, None]
-        larger = F.interpolate(values, scale_factor=reach.scale, mode="bicubic")
-        alpha = images.to_samples(larger, picture.bits)[..., 0]
-    return replace(picture, pixels=pixels, alpha=alpha)
-
-
-def _stream(
-    run: TileFunction,
-    picture: LargePicture,
-    mask: BoolArray | None,
-    reach: Reach,
-    wishes: Wishes,
-    target: Path,
-    record: Provenance,
-    progress: ProgressCallback,
-) -> None:
-    """From file to file."""
-
-    def changed(window: Window) -> BoolArray:
-        assert mask is not None
-        return mask[window.top : window.top + window.height]
-
-    plan = tiles.plan(picture.height_px, picture.width_px, reach, wishes.memory_bytes)
-    size = (picture.height_px * reach.scale, picture.width_px * reach.scale)
-    with large.writing(target, *size, like=picture, provenance=record) as writer:
-        sink = FileSink(writer, None if mask is None else changed)
-        tiles.run(run, PictureSource(picture), sink, plan, stage="restore", progress=progress)
-    for note in writer.notes:
-        progress(Progress("restore", 0, message=f"{target.name}: {note}"))
 
 
 def _record(
@@ -348,35 +242,6 @@ def _record(
     if guessed is not None:
         options["guessed"] = round(guessed, 2)
     if detector is not None:
-        options["detector"] = _name(detector)
+        options["detector"] = pictures.model_name(detector)
         options["detector_sha256"] = detector.origin.weights_sha256 if detector.origin else ""
-    return Provenance(
-        verb="restore",
-        source_type="compositeWithTrainedAlgorithmicMedia",
-        model=_name(model),
-        weights_sha256=model.origin.weights_sha256 if model.origin else None,
-        options=options,
-        inputs={path.name: _digest(path) for path in (source, mask_file) if path is not None},
-    )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _name(model: Model) -> str:
-    return model.origin.name if model.origin else model.family
-
-
-def _placed(patch: Tensor, model: Model) -> Tensor:
-    """On the model's device, channels last: convolutions are faster so."""
-    return patch.to(model.device, memory_format=torch.channels_last)
-
-
-@contextlib.contextmanager
-def _computing(model: Model) -> Iterator[None]:
-    """Without gradients, in bf16 where the processor computes in it."""
-    bf16 = choose_precision("auto", model.device) == "bf16"
-    with torch.no_grad(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
-        yield
+    return pictures.record("restore", model, options, [path for path in (source, mask_file) if path is not None])

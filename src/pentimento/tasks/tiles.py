@@ -12,15 +12,10 @@ same pixels as in the whole picture; they end there too, or at the border, where
 from __future__ import annotations
 
 import bisect
-import contextlib
 import itertools
 import math
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -43,15 +38,16 @@ __all__ = [
     "Sink",
     "Source",
     "Split",
+    "TileFunction",
+    "VisitFunction",
     "Window",
-    "memory_budget",
     "plan",
     "run",
+    "visit",
 ]
 
 _BAND_BYTES = 3 * 4  # an output pixel, RGB, float32
 _SLICE_PX = 2**20  # output pixels that are rounded and handed on at once
-_UNKNOWN_BYTES = 4 * 2**30  # where the system does not say how much memory there is
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,17 @@ class Window:
     left: int
     height: int
     width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to cut it out of an array (H, W)."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+# A patch (1, C, h, w), float32 on the CPU, and where it was cut -> (1, C', scale * h, scale * w) on any device.
+TileFunction = Callable[[Tensor, Window], Tensor]
+# Such a patch, where it was cut, and its core, which no other patch has.
+VisitFunction = Callable[[Tensor, Window, Window], None]
 
 
 # -------------------------------------------------------------------------------------------------- plans
@@ -96,6 +103,10 @@ class Split:
     def share(self, index: int) -> tuple[int, int]:
         """Where what tile `index` makes begins and ends to count."""
         return self._around(index, self.fade_px)
+
+    def core(self, index: int) -> tuple[int, int]:
+        """Where the core of tile `index` begins and ends."""
+        return self._around(index, 0)
 
     def _around(self, index: int, margin: int) -> tuple[int, int]:
         begin = index * self.core_px
@@ -153,7 +164,7 @@ def plan(height: int, width: int, reach: Reach, memory_bytes: int) -> Plan:
         height: of the picture, px.
         width: of the picture, px.
         reach: of the network.
-        memory_bytes: see `memory_budget`.
+        memory_bytes: see `pentimento.tasks.memory.memory_budget`.
 
     Raises:
         InputError: too little even for the smallest tiles, whose cores are ``multiple_px`` wide and high.
@@ -270,7 +281,7 @@ class FileSink:
 # ---------------------------------------------------------------------------------------------- running
 @torch.no_grad()
 def run(
-    function: Callable[[Tensor, Window], Tensor],
+    function: TileFunction,
     source: Source,
     sink: Sink,
     plan: Plan,
@@ -281,8 +292,7 @@ def run(
     """Run `function` over a picture, tile by tile; only one row of tiles is held besides.
 
     Args:
-        function: a patch (1, C, h, w), float32 on the CPU, and where it was cut -> (1, C', scale * h, scale * w) on any
-            device.
+        function: see `TileFunction`.
         source: of the patches.
         sink: of the rows.
         plan: of the picture.
@@ -337,58 +347,22 @@ def _band(tile: Callable[[Window], Tensor], plan: Plan, row: int) -> Tensor:
     return band
 
 
-# ----------------------------------------------------------------------------------------------- memory
-def memory_budget(text: str | None = None) -> int:
-    """Bytes to work in.
+@torch.no_grad()
+def visit(
+    function: VisitFunction, source: Source, plan: Plan, *, stage: str, progress: ProgressCallback = no_progress
+) -> None:
+    """Show `function` every tile of a picture, row by row: for what must be known of the whole before `run`.
 
-    Args:
-        text: e.g. ``"2GB"``, ``"512MB"``, ``"800M"`` (powers of 1000) or ``"1.5GiB"`` (powers of 1024); None is half of
-            what can be had now.
-
-    Raises:
-        InputError: anything else, zero included.
+    The cores cover the picture once, so sums over them are sums over the picture, however it is tiled.
     """
-    if text is None:
-        return _available_bytes() // 2
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?", text.strip(), re.ASCII | re.IGNORECASE)
-    size = 0
-    if match is not None:
-        number, unit, binary = match.groups()
-        size = int(Decimal(number) * (1024 if binary else 1000) ** (" KMGT".index(unit.upper())))
-    if size <= 0:
-        raise InputError(f"memory: a size above zero such as 2GB, 512MB or 1.5GiB expected, got {text!r}")
-    return size
-
-
-def _available_bytes(root: Path = Path("/")) -> int:
-    """What the system says is free or can be freed, or less: what the control groups of this process leave it."""
-    try:
-        match = re.search(r"^MemAvailable:\s+(\d+) kB$", (root / "proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        match = None
-    if match is not None:
-        return min([int(match[1]) * 1024, *_left_by_groups(root)])
-    try:  # not Linux; macOS says how much there is and not how much of it is free
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):
-        return _UNKNOWN_BYTES
-
-
-def _left_by_groups(root: Path) -> Iterator[int]:
-    """What each control group leaves (Linux, versions 2 and 1); cached files do not count, the kernel drops them."""
-    kinds = {
-        "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-        "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    }
-    groups: list[list[str]] = []
-    with contextlib.suppress(OSError):
-        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
-    for _, controllers, path in groups:
-        for name in kinds.keys() & controllers.split(","):
-            base, limit, use, cached = kinds[name]
-            folder = root / base / path.strip("/")
-            for place in [folder, *folder.parents][: len(Path(path).parts)]:  # no more than those above it leave
-                with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
-                    stat = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
-                    left = int((place / limit).read_text()) - int((place / use).read_text())
-                    yield max(0, left + int(stat.get(cached, 0)))
+    done = itertools.count(1)
+    for row, column in itertools.product(range(plan.rows.count), range(plan.columns.count)):
+        window, core = (
+            Window(top, left, bottom - top, right - left)
+            for (top, bottom), (left, right) in (
+                (plan.rows.window(row), plan.columns.window(column)),
+                (plan.rows.core(row), plan.columns.core(column)),
+            )
+        )
+        function(source.read(window), window, core)
+        progress(Progress(stage, next(done), plan.count, "tiles"))

@@ -1,0 +1,59 @@
+"""What the verbs that change picture files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pentimento.api.options import say_licence
+from pentimento.errors import InputError
+from pentimento.runtime import Progress, ProgressCallback
+
+if TYPE_CHECKING:
+    from pentimento.model import Model
+    from pentimento.tasks.files import Job
+
+__all__ = ["check_range", "load_able", "say_what_jpeg_loses"]
+
+
+def load_able(name: str, capability: str, verb: str, device: str, progress: ProgressCallback) -> Model:
+    """The model called `name` on its device, channels last (convolutions are faster so); its licence is told.
+
+    Args:
+        name: see `pentimento.models.find`.
+        capability: the protocol of `pentimento.capabilities` that `verb` needs.
+        verb: for the message.
+        device: auto, cpu, cuda, cuda:N or mps.
+        progress: told of a licence.
+
+    Raises:
+        NotFoundError, ModelError: see `pentimento.models.load`; or the model cannot do it.
+    """
+    from torch import channels_last
+
+    from pentimento import capabilities
+    from pentimento.models import MODELS, load
+    from pentimento.runtime import choose_device
+
+    model = load(name, choose_device(device))
+    capabilities.require(model, getattr(capabilities, capability), verb, MODELS)
+    model.to(memory_format=channels_last)  # type: ignore[call-overload]
+    say_licence(model.origin, progress)
+    return model
+
+
+def check_range(option: str, value: float | None, low: float, high: float) -> None:
+    """Refuse what is given and out of range.
+
+    Raises:
+        InputError: that; NaN too.
+    """
+    if value is not None and not low <= value <= high:
+        raise InputError(f"--{option}: {low} to {high} expected, got {value}")
+
+
+def say_what_jpeg_loses(jobs: Iterable[Job], verb: str, progress: ProgressCallback) -> None:
+    """Once, where one of the results is a JPEG."""
+    if any(job.target.suffix.lower() in (".jpg", ".jpeg") for job in jobs):
+        message = "JPEG loses a little everywhere when it is encoded anew; .png and .tif keep all"
+        progress(Progress(verb, 0, message=message))

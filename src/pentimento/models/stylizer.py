@@ -1,0 +1,267 @@
+"""Any picture in the look of any other, in one pass (after AdaIN, Huang and Belongie 2017; Ghiasi et al. 2017).
+
+    x -> content     s -> a painting     v -> its style vector     a -> strength     y -> the picture made
+    f_k = E_k(x)                                                        maps at 1/4, 1/8, 1/16 of the size
+    v   = A (mean and deviation of the maps of s)                       what a painting is to the decoder
+    g_k = (1 - a) f_k + a (gamma_k(v) (f_k - mu_k) / sigma_k + beta_k(v))    adaptive instance normalization
+    y   = D(g_1, g_2, g_3; a v)                                         whose blocks v scales and shifts too
+
+At a = 0 the decoder has the content's own maps and gives the content back. All that looks at the whole picture are mu
+and sigma: measured over all tiles beforehand, they make the tiled picture the same as the whole one.
+
+Where we differ: the encoder is small and learned with the rest, where theirs is VGG-19; pixels are rearranged in
+blocks of 4, so that nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net), each
+normalized; the decoder's blocks are modulated. All for speed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from pentimento.capabilities import Reach
+from pentimento.errors import ModelError
+from pentimento.losses import gram, mean_and_deviation, total_variation
+from pentimento.model import Batch, DataSpec, Model, Player
+from pentimento.models.perceptual import feature_stages
+from pentimento.restoring import pad_to_multiple
+from pentimento.runtime import Draws
+
+__all__ = ["Stylizer"]
+
+SHRINK = 4  # side of the blocks of pixels that become channels
+
+
+class Stylizer(Model):
+    """Renders photographs in the look of paintings; learns from folders of both, which need not go together.
+
+    The losses are relative: 1 is a content map of which nothing is left, or a style of which nothing is reached.
+
+    Args:
+        spec: of the photographs.
+        widths: channels of the maps, the finest first.
+        blocks: residual blocks on each level of the decoder; the encoder has one on each.
+        style_widths: channels of the maps that a painting is seen in, as those of `pentimento.models.perceptual`.
+        style_dim: length of the style vector.
+        content_layer: of the borrowed network ``perceptual``.
+        style_layers: likewise.
+        content_weight: of the loss on the content's map.
+        style_weight: of the loss on the style's Gram matrices.
+        identity_weight: of the loss at strength 0, for which a quarter of the pictures are used.
+        smooth_weight: of the total variation.
+        lr: learning rate.
+    """
+
+    family = "stylizer"
+    monitor = "loss"
+    unpaired = True
+
+    def __init__(
+        self,
+        *,
+        spec: DataSpec,
+        widths: tuple[Annotated[int, Field(ge=1)], ...] = (64, 112, 144),
+        blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 3),
+        style_widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64, 128),
+        style_dim: Annotated[int, Field(ge=1)] = 128,
+        content_layer: str = "relu4_1",
+        style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        content_weight: Annotated[float, Field(ge=0)] = 1.0,
+        style_weight: Annotated[float, Field(ge=0)] = 10.0,
+        identity_weight: Annotated[float, Field(ge=0)] = 100.0,
+        smooth_weight: Annotated[float, Field(ge=0)] = 0.0,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+    ) -> None:
+        super().__init__()
+        if spec.channels != 3:
+            raise ModelError("stylizer: paints in colour; set data.channels to 3")
+        if len(blocks) != len(widths):
+            raise ModelError(f"blocks: one number for each of the {len(widths)} widths expected, got {len(blocks)}")
+        self.widths, self.content_layer, self.style_layers = widths, content_layer, tuple(style_layers)
+        self.content_weight, self.style_weight = content_weight, style_weight
+        self.identity_weight, self.smooth_weight, self.lr = identity_weight, smooth_weight, lr
+        self.encoder = ContentEncoder(widths)
+        self.stages = feature_stages(style_widths)
+        self.summary = nn.Linear(2 * sum(style_widths), style_dim)
+        self.decoder = StyleDecoder(widths, blocks, style_dim)
+
+    # ------------------------------------------------------------------------------------------ training
+    @classmethod
+    def borrows(cls, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG003
+        """A network whose maps tell content and style apart."""
+        return ("perceptual",)
+
+    def players(self) -> tuple[Player, ...]:
+        """One."""
+        return (Player("stylizer", ("encoder", "stages", "summary", "decoder"), lr=self.lr),)
+
+    def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """See `Model.loss`. The first quarter of the pictures are to come back as they are, at strength 0."""
+        x, s = batch.images, batch.targets
+        if s is None:
+            raise ModelError("stylizer: learns from photographs and paintings; name the paintings: --second")
+        kept = len(x) // 4
+        strength = (torch.arange(len(x), device=x.device) >= kept).float().view(-1, 1, 1, 1)
+        y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]].float()
+        content, style = self._distances(y[kept:], x[kept:], s[kept:])
+        smooth = total_variation(y[kept:])
+        total = self.content_weight * content + self.style_weight * style + self.smooth_weight * smooth
+        if kept:
+            total = total + self.identity_weight * (y[:kept] - x[:kept]).square().mean()
+        return {"loss": total, "content": content.detach(), "style": style.detach()}
+
+    def _distances(self, y: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Of y from the content of x and from the style of s, means over pictures and layers, each relative."""
+        network: Any = self.attached["perceptual"]
+        with torch.no_grad():
+            content = network.maps(x, [self.content_layer])[self.content_layer].float()
+            grams = {k: gram(m.float()) for k, m in network.maps(s, self.style_layers).items()}
+        made = network.maps(y, {*self.style_layers, self.content_layer})
+        lost = _relative(made[self.content_layer].float(), content)
+        missed = [_relative(gram(made[k].float()), wanted) for k, wanted in grams.items()]
+        return lost.mean(), torch.stack(missed).mean()
+
+    # -------------------------------------------------------------------------------------- capabilities
+    def encode_style(self, images: Tensor) -> Tensor:
+        """(N, style_dim) style vectors of (N, C, H, W) pictures of any size, for `stylize`."""
+        x, found = _in_colour(images) * 2 - 1, []
+        for stage in self.stages.values():
+            x = stage(x)
+            found += [m.flatten(1) for m in mean_and_deviation(x.float())]
+        vectors: Tensor = self.summary(torch.cat(found, 1))
+        return vectors
+
+    def content_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps f_k of (N, C, H, W) pictures, the finest first: one position for every ``stride`` pixels."""
+        maps: tuple[Tensor, ...] = self.encoder(_in_colour(images))
+        return maps
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels to a position of each map, along a side."""
+        return tuple(SHRINK * 2**k for k in range(len(self.widths)))
+
+    def stylize(
+        self,
+        images: Tensor,
+        styles: Tensor,
+        strength: float = 1.0,
+        moments: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """See `Stylizes`."""
+        a = torch.full((len(images), 1, 1, 1), strength, device=images.device)
+        made: Tensor = self.decoder(self.content_maps(images), styles, a, moments).float()
+        return made[..., : images.shape[2], : images.shape[3]]
+
+    @property
+    def reach(self) -> Reach:
+        """See `Stylizes`."""
+        numbers = sum((6 if k == 0 else 4) * w / 4**k for k, w in enumerate(self.widths)) / SHRINK**2 + 12
+        multiple = self.strides[-1]
+        return Reach(multiple, overlap_px=6 * multiple, bytes_per_px=round(4 * numbers))
+
+
+def _relative(made: Tensor, wanted: Tensor) -> Tensor:
+    """(N,) squared distances as shares of the squared length of what is wanted."""
+    return (made - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(min=1e-8)
+
+
+def _in_colour(images: Tensor) -> Tensor:
+    """(N, 1 or 3, H, W) -> (N, 3, H, W)"""
+    return images.expand(-1, 3, -1, -1)
+
+
+# ------------------------------------------------------------------------------------------------ networks
+class ContentEncoder(nn.Module):
+    """(N, 3, H, W) in [0, 1] -> maps of `widths` channels at 1/4, 1/8, ... of the size, which is padded first."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.multiple = SHRINK * 2 ** (len(widths) - 1)
+        self.head = nn.Conv2d(3 * SHRINK**2, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(Block(w) for w in widths)
+        self.descend = nn.ModuleList(nn.Conv2d(n, m, 2, stride=2) for n, m in itertools.pairwise(widths))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = F.pixel_unshuffle(pad_to_multiple(x, self.multiple) * 2 - 1, SHRINK)
+        maps = [self.blocks[0](self.head(x))]
+        for halve, block in zip(self.descend, list(self.blocks)[1:], strict=True):
+            maps.append(block(halve(maps[-1])))
+        return tuple(maps)
+
+
+class StyleDecoder(nn.Module):
+    """Maps of the content and a style vector -> (N, 3, H, W), of the padded size.
+
+    Args:
+        widths: of the maps, the finest first.
+        blocks: on each level.
+        style_dim: length of the style vector.
+    """
+
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int], style_dim: int) -> None:
+        super().__init__()
+        self.statistics = nn.ModuleList(Modulation(style_dim, w) for w in widths)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(Block(w, style_dim) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
+        )
+        self.ascend = nn.ModuleList(nn.ConvTranspose2d(m, n, 2, stride=2) for n, m in itertools.pairwise(widths))
+        self.tail = nn.Conv2d(widths[0], 3 * SHRINK**2, 3, padding=1)
+
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        styles: Tensor,
+        strength: Tensor,
+        moments: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """Of styles (N, style_dim) and strength (N, 1, 1, 1); `moments` of the whole picture, where maps are a part."""
+        moments = [mean_and_deviation(f.float()) for f in maps] if moments is None else moments
+        x: Tensor | None = None
+        for k in reversed(range(len(maps))):
+            mean, deviation = moments[k]
+            normal = ((maps[k].float() - mean) / deviation).to(maps[k].dtype)
+            g = torch.lerp(maps[k], self.statistics[k](normal, styles), strength.to(maps[k].dtype))
+            x = g if x is None else g + self.ascend[k](x)
+            for block in cast(nn.ModuleList, self.blocks[k]):
+                x = block(x, styles, strength)
+        return (F.pixel_shuffle(self.tail(x), SHRINK) + 1) / 2
+
+
+class Block(nn.Module):
+    """``x + conv(relu(conv(x)))``, with what is inside scaled and shifted by a style vector, where one is given."""
+
+    def __init__(self, channels: int, style_dim: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = Modulation(style_dim, channels) if style_dim else None
+
+    def forward(self, x: Tensor, styles: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
+        h = self.first(x)
+        if self.modulation is not None and styles is not None and strength is not None:
+            h = torch.lerp(h, self.modulation(h, styles), strength.to(h.dtype))
+        out: Tensor = x + self.second(F.relu(h))
+        return out
+
+
+class Modulation(nn.Module):
+    """``gamma(v) x + beta(v)`` by channel; begins as the identity for every v."""
+
+    def __init__(self, style_dim: int, channels: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(style_dim, 2 * channels)
+        nn.init.normal_(self.affine.weight, std=0.02)
+        with torch.no_grad():
+            self.affine.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
+
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        gamma, beta = self.affine(styles)[..., None, None].chunk(2, 1)
+        out: Tensor = gamma.to(x.dtype) * x + beta.to(x.dtype)
+        return out

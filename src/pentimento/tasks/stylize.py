@@ -1,0 +1,327 @@
+"""Render picture files in the look of others: by a stylizer, in one pass, or by optimisation.
+
+Masks say which style goes where. They may not overlap, and where they leave a hole the picture stays as it is. Gray
+in a mask is a part: where two regions meet, their masks may fade into each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from pentimento import images
+from pentimento.capabilities import Stylizes
+from pentimento.errors import InputError
+from pentimento.features import FeatureNetwork
+from pentimento.images import Picture
+from pentimento.model import Model
+from pentimento.provenance import Provenance
+from pentimento.runtime import ProgressCallback, no_progress
+from pentimento.tasks import pictures, tiles
+from pentimento.tasks.colours import luminance_only, match_colours
+from pentimento.tasks.files import Job
+from pentimento.tasks.masks import Shares, read_regions
+from pentimento.tasks.optimize import Objective, Schedule, Step, Style, optimize
+from pentimento.tasks.pictures import AnyPicture, Treatment
+from pentimento.tasks.style_objective import resized
+from pentimento.tasks.styles import NamedStyle, encode, style_picture
+from pentimento.tasks.tiles import Window
+
+__all__ = ["Colours", "Look", "Search", "content_moments", "optimize_file", "stylize_file", "stylized"]
+
+Colours = Literal["style", "luminance", "matched"]
+Options = Mapping[str, float | str]
+
+COLOURS_PX = 512  # the longer side of what the colours of a picture are measured on
+LIVE_NUMBERS = 3  # of every number of a map, in optimisation: itself, its gradient, and what makes the next
+
+
+@dataclass(frozen=True)
+class Look:
+    """What pictures are to look like.
+
+    Args:
+        styles: at least one.
+        shares: what each counts, adding to 1; with regions, each has its own in full.
+        strength: from 0, the picture itself, to 1.
+        colours: ``style``; ``luminance``: the picture keeps its own and takes over the lightness only; ``matched``:
+            the styles, which must be pictures, are brought to its colours first.
+        style_px: the longer side that pictures of styles are brought to.
+        memory_bytes: beside the picture.
+    """
+
+    styles: Sequence[NamedStyle]
+    shares: Sequence[float]
+    strength: float = 1.0
+    colours: Colours = "style"
+    style_px: int = 512
+    memory_bytes: int = 2**31
+
+    def vectors(self, in_regions: bool) -> Tensor:
+        """(K, S): one vector for each region, or the mixture of all."""
+        every = torch.cat([style.vector for style in self.styles])
+        if in_regions:
+            return every
+        used = [(share, vector) for share, vector in zip(self.shares, every, strict=True) if share]
+        return torch.stack([share * vector for share, vector in used]).sum(0, keepdim=True)
+
+
+# ---------------------------------------------------------------------------------------------- in one pass
+def stylize_file(
+    model: Model,
+    job: Job,
+    look: Look,
+    mask_files: Sequence[Path] = (),
+    *,
+    options: Options,
+    progress: ProgressCallback = no_progress,
+) -> None:
+    """Read, render, write.
+
+    Args:
+        model: that stylizes.
+        job: what, and where to.
+        look: wished for.
+        mask_files: one for each style, or none.
+        options: for the record.
+        progress: told of every tile.
+
+    Raises:
+        ImageError: the picture or a mask cannot be used.
+        InputError: the memory budget is too small.
+    """
+    picture = pictures.open_picture(job)
+    regions = read_regions(mask_files, picture.height_px, picture.width_px)
+    if look.colours == "matched":
+        look = _matched(model, look, _in_memory(picture, job))
+    treatment = _treatment(model, picture, look, regions, progress)
+    files = [job.source, *(f for style in look.styles for f in style.files), *mask_files]
+    record = pictures.record("stylize", model, options, files)
+    pictures.write_treated(treatment, picture, job.target, record, progress=progress)
+
+
+def stylized(
+    model: Model, picture: Picture, look: Look, regions: Sequence[Shares] = (), progress: ProgressCallback = no_progress
+) -> Picture:
+    """`picture` in that look, in memory."""
+    return pictures.treated(_treatment(model, picture, look, regions, progress), picture, progress=progress)
+
+
+def _matched(model: Model, look: Look, picture: Picture) -> Look:
+    """The look of the same styles in the colours of `picture`."""
+    content = _no_longer(_in_colour(picture), COLOURS_PX)
+
+    def matched(style: NamedStyle) -> NamedStyle:
+        painting = style_picture(style.files[0], look.style_px)
+        return replace(style, vector=encode(model, match_colours(painting, content)))
+
+    return replace(look, styles=[matched(style) for style in look.styles])
+
+
+def _in_memory(picture: AnyPicture, job: Job) -> Picture:
+    if not isinstance(picture, Picture):
+        raise InputError(f"{job.source}: is too large for this; make it smaller first, or see --colours and --method")
+    return picture
+
+
+def _in_colour(picture: Picture) -> Tensor:
+    """(1, 3, H, W), the alpha left aside."""
+    return picture.to_tensor(None)[None].expand(-1, 3, -1, -1)
+
+
+def _no_longer(image: Tensor, longest_px: int) -> Tensor:
+    """(N, C, H, W) scaled down to that longer side, where it is longer."""
+    height, width = image.shape[2:]
+    factor = min(1.0, longest_px / max(height, width))
+    return resized(image, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def _treatment(
+    model: Model, picture: AnyPicture, look: Look, regions: Sequence[Shares], progress: ProgressCallback
+) -> Treatment:
+    stylizer = cast(Stylizes, model)
+    moments = content_moments(model, picture, look.memory_bytes, progress)
+    vectors = look.vectors(bool(regions)).to(model.device)
+
+    def render(patch: Tensor) -> list[Tensor]:
+        """In each of the looks, (1, 3, h, w)."""
+        given = pictures.placed(patch, model)
+        with pictures.computing(model):
+            made = [stylizer.stylize(given, v[None], look.strength, moments).float().cpu() for v in vectors]
+        return [luminance_only(patch, m.clamp(0, 1)) for m in made] if look.colours == "luminance" else made
+
+    def run(patch: Tensor, window: Window) -> Tensor:
+        patch = patch.expand(-1, 3, -1, -1)
+        made = render(patch)
+        return _assembled(patch, made, [r[window.slices] for r in regions]) if regions else made[0]
+
+    return Treatment(run, stylizer.reach, look.memory_bytes, "stylize")
+
+
+def _assembled(patch: Tensor, made: Sequence[Tensor], regions: Sequence[Shares]) -> Tensor:
+    """Each look in its region, (h, w), and the patch itself where there is none."""
+    shares = torch.stack([torch.from_numpy(region).float() / 255 for region in regions])
+    shares = shares / shares.sum(0).clamp(min=1)  # above 1 by rounding only
+    changes = torch.cat(list(made)) - patch
+    return patch + (shares[:, None] * changes).sum(0, keepdim=True)
+
+
+# ------------------------------------------------------------------------------------ before the first tile
+def content_moments(
+    model: Model, picture: AnyPicture, memory_bytes: int, progress: ProgressCallback = no_progress
+) -> list[tuple[Tensor, Tensor]] | None:
+    """Mean and deviation of the model's content maps over the whole picture; None if it takes one tile only.
+
+    Tiles are looked at beforehand, and of each the positions in its core are counted, so every position once.
+    """
+    stylizer = cast(Stylizes, model)
+    if tiles.plan(picture.height_px, picture.width_px, stylizer.reach, memory_bytes).count == 1:
+        return None
+    found: list[Moments] = [Moments() for _ in stylizer.strides]
+
+    def look(patch: Tensor, window: Window, core: Window) -> None:
+        with pictures.computing(model):
+            maps = stylizer.content_maps(pictures.placed(patch, model))
+        for moments, stride, full in zip(found, stylizer.strides, maps, strict=True):
+            moments.add(full[(0, slice(None), *_positions(core, window, stride))])
+
+    pictures.look_over(look, picture, stylizer.reach, memory_bytes, "measure", progress)
+    return [moments.mean_and_deviation() for moments in found]
+
+
+def _positions(core: Window, window: Window, stride: int) -> tuple[slice, slice]:
+    """Of the core, in the map of the window. The last core has what the network pads, as in the whole picture."""
+    sides = (
+        (core.top - window.top, core.height, window.height),
+        (core.left - window.left, core.width, window.width),
+    )
+    first, second = (
+        slice(begin // stride, None if begin + length == full else (begin + length) // stride)
+        for begin, length, full in sides
+    )
+    return first, second
+
+
+class Moments:
+    """Sums over the positions of a map, part by part."""
+
+    def __init__(self) -> None:
+        self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, part: Tensor) -> None:
+        """(C, h, w)"""
+        rows = part.flatten(1).double()
+        self.count += rows.shape[1]
+        self.sum, self.squares = self.sum + rows.sum(1), self.squares + rows.square().sum(1)
+
+    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
+        """(1, C, 1, 1) each, as `pentimento.losses.mean_and_deviation` has them."""
+        mean = self.sum / self.count
+        deviation = (self.squares / self.count - mean.square()).clamp(min=0).add(1e-5).sqrt()
+        return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)
+
+
+# --------------------------------------------------------------------------------------------- by optimisation
+@dataclass(frozen=True)
+class Search:
+    """How a picture is sought by optimisation.
+
+    Args:
+        network: that tells content and style.
+        objective: what is minimised.
+        schedule: how.
+        colours: see `Look`.
+        longest_px: the longer side that the picture is brought down to first; None leaves it as it is.
+        memory_bytes: in all.
+        preview_every: steps after which the picture so far is written; None writes none.
+    """
+
+    network: FeatureNetwork
+    objective: Objective
+    schedule: Schedule
+    colours: Colours = "style"
+    longest_px: int | None = None
+    memory_bytes: int = 2**31
+    preview_every: int | None = None
+
+
+def optimize_file(
+    search: Search,
+    job: Job,
+    style_files: Sequence[Path],
+    shares: Sequence[float],
+    mask_files: Sequence[Path] = (),
+    *,
+    options: Options,
+    progress: ProgressCallback = no_progress,
+) -> Step:
+    """Read, search, write. Stopped by Ctrl-C, the last picture is kept.
+
+    Returns:
+        The last step.
+
+    Raises:
+        EvaluationError, ImageError, InputError, ModelError, TrainingError: see `pentimento.tasks.optimize.optimize`.
+    """
+    original = _in_memory(pictures.open_picture(job), job)
+    picture = original if search.longest_px is None else pictures.scaled_down(original, search.longest_px)
+    _check_memory(search, picture)
+    content = _in_colour(picture)
+    styles = []
+    masks = [_scaled_mask(m, picture) for m in read_regions(mask_files, original.height_px, original.width_px)]
+    for number, (file, share) in enumerate(zip(style_files, shares, strict=True)):
+        painting = style_picture(file)
+        painting = match_colours(painting, _no_longer(content, COLOURS_PX)) if search.colours == "matched" else painting
+        styles.append(Style(painting, share, masks[number] if masks else None))
+    record = replace(
+        pictures.record("stylize", None, options, [job.source, *style_files, *mask_files]),
+        model=search.network.name,
+        weights_sha256=search.network.sha256,
+    )
+    last: Step | None = None
+    try:
+        for last in optimize(content, styles, search.network, search.objective, search.schedule, progress=progress):
+            if search.preview_every and last.done % search.preview_every == 0 and last.done < last.total:
+                _write(last, picture, search, job, record)
+    except KeyboardInterrupt:
+        if last is not None:
+            _write(last, picture, search, job, record)
+        raise
+    assert last is not None
+    _write(last, picture, search, job, record)
+    return last
+
+
+def _write(step: Step, picture: Picture, search: Search, job: Job, record: Provenance) -> None:
+    made = luminance_only(_in_colour(picture), step.picture) if search.colours == "luminance" else step.picture
+    result = replace(picture, pixels=images.to_samples(made, picture.bits))
+    images.write(job.target, result, provenance=record, like=picture)
+
+
+def _scaled_mask(region: Shares, picture: Picture) -> Tensor:
+    """(1, 1, H, W) in [0, 1], of the picture's size."""
+    return resized(torch.from_numpy(region).float()[None, None] / 255, picture.height_px, picture.width_px)
+
+
+def _check_memory(search: Search, picture: Picture) -> None:
+    """Refuse what will not fit, by the maps of a small picture.
+
+    Raises:
+        InputError: the search takes more than it may.
+    """
+    side = 64
+    with torch.no_grad():
+        maps = search.network.maps(torch.zeros(1, 3, side, side))
+    per_px = 4 * LIVE_NUMBERS * sum(m.numel() for m in maps.values()) / side**2
+    needed = per_px * picture.height_px * picture.width_px
+    if needed > search.memory_bytes:
+        longest = int(max(picture.height_px, picture.width_px) * (search.memory_bytes / needed) ** 0.5)
+        raise InputError(
+            f"--memory: the search takes about {needed / 1e9:.1f} GB for {picture.width_px}x{picture.height_px} px, "
+            f"and may take {search.memory_bytes / 1e9:.1f} GB; try --size {longest}"
+        )

@@ -1,0 +1,263 @@
+"""`pentimento stylize` as a user meets it: what it keeps, what it says, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pentimento import images
+from pentimento.app import cli
+from pentimento.model import DataSpec
+from pentimento.models import STYLES, build, load, save
+from pentimento.tasks import memory
+from pentimento.tasks import stylize as task
+from pentimento.tasks.styles import write_styles
+
+SPEC = DataSpec(channels=3, height_px=16, width_px=16)
+STYLIZER = {"widths": (8, 8), "blocks": (1, 1), "style_widths": (4, 4), "style_dim": 6}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two stylizers that change pictures visibly, at random, the first with two styles of its own; and a GAN."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("painter", "other")):
+        torch.manual_seed(seed)
+        model = build("stylizer", {"spec": SPEC, **STYLIZER})
+        for module in model.decoder.modules():
+            if hasattr(module, "affine"):
+                module.affine.weight.data.mul_(20)
+        save(model, folder / name, card="")
+    save(build("gan", {"spec": SPEC, "width": 4, "latent_dim": 4}), folder / "gan", card="")
+    painter = load(folder / "painter")
+    write_styles(folder / "painter" / STYLES, {"dots": torch.ones(6), "waves": -torch.ones(6)}, painter)
+    return folder
+
+
+@pytest.fixture
+def stylize(capsys, tmp_path, monkeypatch, models):
+    """Run the verb in an empty folder with a photo and two paintings; gives (exit code, JSON, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    picture("photo.png", 50, 70)
+    picture("red.png", 40, 30, seed=1, tint=(255, 60, 20))
+    picture("blue.png", 30, 40, seed=2, tint=(10, 60, 255))
+
+    def run(*arguments, model="painter"):
+        capsys.readouterr()
+        chosen = ["--model", str(models / model)] if model else []
+        code = cli.run(["stylize", *map(str, arguments), *chosen, "--json"])
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if captured.out else None, captured.err
+
+    return run
+
+
+def picture(path, height, width, seed=0, tint=(255, 255, 255)):
+    pixels = np.random.default_rng(seed).random((height, width, 1)) * np.array(tint)
+    Image.fromarray(pixels.round().astype(np.uint8)).save(path)
+
+
+def halves(height=50, width=70, split=30):
+    """A mask file of the left part and one of the right."""
+    for name, part in (("left.png", np.s_[:, :split]), ("right.png", np.s_[:, split:])):
+        mask = np.zeros((height, width), np.uint8)
+        mask[part] = 255
+        Image.fromarray(mask).save(name)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+# ------------------------------------------------------------------------------------------------ what it does
+def test_a_painting_a_name_and_a_saved_vector(stylize):
+    assert stylize("photo.png", "red.png", "--out", "a.png", "--save-style", "mine.safetensors:red")[0] == 0
+    code, result, _ = stylize("photo.png", "mine.safetensors", "--out", "b.png")
+    assert (code, result["styles"]) == (0, {"red": 1.0})
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+    assert stylize("photo.png", "dots", "--out", "c.png")[0] == 0
+    assert not np.array_equal(pixels("a.png"), pixels("c.png"))
+    assert pixels("c.png").shape == (50, 70, 3)
+    record = images.describe("c.png")["provenance"]
+    assert (record["verb"], record["model"], record["options"]["styles"]) == ("stylize", "painter", "dots")
+    assert set(images.describe("a.png")["provenance"]["inputs"]) == {"photo.png", "red.png"}
+
+
+def test_weights_1_and_0_are_the_single_style_exactly(stylize):
+    stylize("photo.png", "red.png", "--out", "one.png")
+    stylize("photo.png", "red.png", "blue.png", "--weights", "1", "--weights", "0", "--out", "both.png")
+    stylize("photo.png", "red.png", "blue.png", "--out", "mean.png")
+    assert np.array_equal(pixels("one.png"), pixels("both.png"))
+    assert not np.array_equal(pixels("one.png"), pixels("mean.png"))
+
+
+def test_a_blend_is_kept_under_a_name(stylize):
+    store = ["--save-style", "mine.safetensors:blend"]
+    stylize("photo.png", "dots", "waves", "--weights", "3", "--weights", "1", "--out", "a.png", *store)
+    stylize("photo.png", "dots", "--out", "b.png", "--save-style", "mine.safetensors:dots")
+    stylize("photo.png", "mine.safetensors:blend", "--out", "c.png")
+    assert np.array_equal(pixels("a.png"), pixels("c.png"))
+    code, _, error = stylize("photo.png", "mine.safetensors", "--out", "d.png")
+    assert code == 2
+    assert "has several styles; write mine.safetensors:NAME; known: blend, dots" in error
+
+
+def test_each_style_in_its_region_and_the_picture_in_the_holes(stylize):
+    halves()
+    stylize("photo.png", "red.png", "--out", "red-all.png")
+    stylize("photo.png", "blue.png", "--out", "blue-all.png")
+    both = ("red.png", "blue.png", "--mask", "left.png", "--mask", "right.png")
+    assert stylize("photo.png", *both, "--out", "both.png")[0] == 0
+    assert np.array_equal(pixels("both.png")[:, :30], pixels("red-all.png")[:, :30])
+    assert np.array_equal(pixels("both.png")[:, 30:], pixels("blue-all.png")[:, 30:])
+    stylize("photo.png", "red.png", "--mask", "left.png", "--out", "hole.png")
+    assert np.array_equal(pixels("hole.png")[:, 30:], pixels("photo.png")[:, 30:])
+
+
+def test_tiles_are_the_whole_within_2_of_255(stylize, models):
+    picture("large.png", 400, 500)
+    stylize("large.png", "red.png", "--out", "whole.png")
+    needed = load(models / "painter").reach.bytes_per_px * 400 * 500
+    code, _, _ = stylize("large.png", "red.png", "--out", "tiled.png", "--memory", f"{needed // 2000}KB")
+    assert code == 0
+    assert np.abs(pixels("whole.png") - pixels("tiled.png")).max() <= 2
+
+
+def test_a_picture_larger_than_memory_is_the_same(stylize, monkeypatch):
+    picture("large.tif", 300, 200)
+    stylize("large.tif", "red.png", "--out", "whole.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "memory_budget", lambda text=None: 2**31 if text else 1000)
+        assert stylize("large.tif", "red.png", "--out", "streamed.tif", "--memory", "2GiB")[0] == 0
+    assert np.abs(pixels("whole.tif") - pixels("streamed.tif")).max() <= 2
+
+
+def test_colours_of_the_content(stylize):
+    stylize("photo.png", "red.png", "--out", "style.png")
+    stylize("photo.png", "red.png", "--out", "luminance.png", "--colours", "luminance")
+    grayness = pixels("luminance.png").std(2).mean()  # the photo is gray
+    assert grayness < 1.0 < pixels("style.png").std(2).mean()
+    assert stylize("photo.png", "red.png", "--out", "matched.png", "--colours", "matched")[0] == 0
+
+
+def test_alpha_and_bit_depth_stay(stylize):
+    given = np.random.default_rng(0).integers(0, 2**16, (20, 24, 4), dtype=np.uint16)
+    images.write(Path("deep.png"), images.Picture(given[..., :3], alpha=given[..., 3]))
+    assert stylize("deep.png", "dots", "--out", "out.png")[0] == 0
+    made = images.read(Path("out.png"))
+    assert made.bits == 16
+    assert np.array_equal(made.alpha, given[..., 3])
+
+
+def test_a_folder_with_a_broken_file(stylize):
+    Path("photos").mkdir()
+    picture("photos/a.png", 20, 20)
+    Path("photos/b.png").write_bytes(b"no picture")
+    code, result, _ = stylize("photos", "dots", "--out", "made")
+    assert code == 2
+    assert [Path(f).name for f in result["files"]] == ["a.png"]
+    assert list(result["failed"]) == ["photos/b.png"]
+
+
+# ---------------------------------------------------------------------------------------------- what it refuses
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["photo.png", "dot"], "style: 'dot' is neither a file nor a style of painter; did you mean 'dots'?"),
+        (["photo.png", "gone.png"], "gone.png"),
+        (["photo.png", "dots", "--strength", "1.5"], "--strength: 0 to 1 expected, got 1.5"),
+        (["photo.png", "dots", "waves", "--weights", "1"], "--weights: one for each of the 2 styles expected, got 1"),
+        (["photo.png", "dots", "waves", "--weights=-1", "--weights=2"], "--weights: 0 or more, and one above 0"),
+        (["photo.png", "dots", "waves", "--weights=0", "--weights=0"], "--weights: 0 or more, and one above 0"),
+        (
+            ["photo.png", "dots", "--mask", "small.png"],
+            "--mask: the size of the picture, 70x50, expected, but small.png",
+        ),
+        (["photo.png", "dots", "--mask", "black.png"], "--mask: black.png is black all over"),
+        (["photo.png", "dots", "waves", "--mask", "left.png"], "--mask: one for each of 2 styles expected"),
+        (
+            ["photo.png", "dots", "waves", "--mask", "left.png", "--mask", "white.png"],
+            "--mask: white.png overlaps those before it at 1500 of 3500 pixels",
+        ),
+        (["photo.png", "tiny.png"], "style: tiny.png is 8x8 px; at least 16x16 expected"),
+        (["photo.png", "pixel.png"], "style: pixel.png is 1x1 px; at least 16x16 expected"),
+        (["photo.png", "dots", "--colours", "matched"], "needs the picture of a style, and dots is a vector"),
+        (["photo.png", "dots", "--size", "30"], "--size: for --method optimize; a model works at any size"),
+        (["photo.png", "dots", "--save-style", "x"], "--save-style: FILE.safetensors:NAME expected, got 'x'"),
+        (["photo.png", "dots", "--memory", "10KB"], "memory:"),
+        (["photo.png", "dots", "--method", "optimize", "--network", "perceptual"], "'dots' is no picture file"),
+        (["photo.png", "red.png", "--method", "optimize", "--strength", "0.5"], "--strength: is for a model"),
+    ],
+)
+def test_bad_input(arguments, line, stylize):
+    halves()
+    picture("small.png", 10, 10)
+    picture("tiny.png", 8, 8)
+    picture("pixel.png", 1, 1)
+    Image.new("L", (70, 50), 0).save("black.png")
+    Image.new("L", (70, 50), 255).save("white.png")
+    code, _, error = stylize(*arguments, "--out", "out.png")
+    assert code == 2
+    assert line in error
+    assert not Path("out.png").exists()
+
+
+def test_styles_of_other_weights(stylize, models):
+    code, _, error = stylize("photo.png", models / "painter" / STYLES, "--out", "out.png", model="other")
+    assert code == 2
+    assert "were made by other weights than those of other" in error
+
+
+def test_a_model_that_cannot(stylize):
+    code, _, error = stylize("photo.png", "red.png", "--out", "out.png", model="gan")
+    assert code == 2
+    assert "stylize: a 'gan' model cannot do this; families that can: stylizer" in error
+
+
+# ---------------------------------------------------------------------------------------------- by optimisation
+OPTIMIZE = ("--method", "optimize", "--network", "perceptual", "--steps", "4")
+
+
+def test_optimisation_writes_and_says_its_losses(stylize):
+    code, result, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
+    assert code == 0
+    assert set(result["losses"]["out.png"]) == {"loss", "content", "style", "tv"}
+    assert result["model"] == "perceptual"
+    assert images.describe("out.png")["provenance"]["model"] == "perceptual"
+    assert stylize("photo.png", "red.png", *OPTIMIZE, "--out", "small.png", "--size", "40")[0] == 0
+    assert pixels("small.png").shape == (29, 40, 3)
+
+
+def test_ctrl_c_keeps_the_last_picture(stylize, monkeypatch):
+    steps = task.optimize
+
+    def interrupted(*arguments, **options):
+        for step in steps(*arguments, **options):
+            yield step
+            if step.done == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "optimize", interrupted)
+    code, _, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
+    assert code == cli.INTERRUPTED
+    assert pixels("out.png").shape == (50, 70, 3)
+
+
+def test_the_picture_so_far(stylize, monkeypatch):
+    written = []
+    write = images.write
+    monkeypatch.setattr(task.images, "write", lambda path, *a, **k: (written.append(path), write(path, *a, **k)))
+    stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--preview-every", "1")
+    assert len(written) == 4
+
+
+def test_too_large_for_the_memory_says_which_size_would_fit(stylize):
+    code, _, error = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--memory", "1MB")
+    assert code == 2
+    size = error.rpartition("try --size ")[2].split()[0]
+    assert stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--memory", "1MB", "--size", size)[0] == 0

@@ -1,0 +1,49 @@
+"""What verbs that change picture files share: records of several inputs, and a first look before the work."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pentimento.capabilities import Reach
+from pentimento.images import Picture
+from pentimento.tasks import pictures
+from pentimento.tasks.pictures import Treatment
+
+
+def test_inputs_of_one_name_are_told_apart_in_the_record(tmp_path):
+    files = [tmp_path / name for name in ("content/a.png", "style/a.png", "style/b.png")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(str(file))
+    inputs = pictures.record("stylize", None, {}, files).inputs
+    assert set(inputs) == {"content/a.png", "style/a.png", "style/b.png"}
+    assert len(set(inputs.values())) == 3
+    assert set(pictures.record("stylize", None, {}, [files[0], files[2], files[2]]).inputs) == {"a.png", "b.png"}
+
+
+def test_statistics_of_a_first_look_do_not_depend_on_the_tiles():
+    samples = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    picture, reach = Picture(samples), Reach(multiple_px=4, overlap_px=8, bytes_per_px=100)
+    found = []
+    for memory_bytes in (2**30, 400_000):
+        total = torch.zeros(3, dtype=torch.float64)
+
+        def look(patch, window, core, total=total):
+            top, left = core.top - window.top, core.left - window.left
+            total += patch[0, :, top : top + core.height, left : left + core.width].double().sum((1, 2))
+
+        pictures.look_over(look, picture, reach, memory_bytes, "look")
+        found.append(total / (90 * 70))
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(found[0], torch.from_numpy(samples.mean((0, 1)) / 255))
+
+
+def test_a_function_may_change_the_channels_and_alpha_is_taken_along():
+    alpha = np.full((6, 5), 7, np.uint8)
+    picture = Picture(np.full((6, 5, 1), 100, np.uint8), alpha)
+    treatment = Treatment(lambda patch, _: patch.repeat(1, 3, 2, 2), Reach(1, 0, 100, scale=2), 2**20, "test")
+    made = pictures.treated(treatment, picture)
+    assert made.pixels.shape == (12, 10, 3)
+    assert (made.pixels == 100).all()
+    assert (made.alpha == 7).all()
