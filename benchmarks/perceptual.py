@@ -31,21 +31,21 @@ def main() -> None:
     from scipy.stats import pearsonr, spearmanr
 
     from pentimento.features import open_network
+    from pentimento.layers import FEATURE_LAYERS
     from pentimento.losses import perceptual_distance
-    from pentimento.models.perceptual import LAYERS
 
     student, teacher = open_network(chosen.model), open_network(shared(TEACHER))
     distances: dict[str, list[tuple[float, float]]] = {}
-    errors = {layer: list[float]() for layer in LAYERS}
+    errors = {layer: list[float]() for layer in FEATURE_LAYERS}
     photographs = list(read_squares(shared(PHOTOGRAPHS), chosen.count, chosen.side))
     for i, photograph in enumerate(photographs):
         other = photographs[(i + 1) % len(photographs)]
         with torch.no_grad():
-            maps = [network.maps(photograph, LAYERS) for network in (student, teacher)]
-            for layer in LAYERS:
+            maps = [network.maps(photograph, FEATURE_LAYERS) for network in (student, teacher)]
+            for layer in FEATURE_LAYERS:
                 errors[layer].append(unexplained(maps[0][layer], maps[1][layer]))
             for kind, damaged in damages(photograph, other, i).items():
-                seen = [network.maps(damaged, LAYERS) for network in (student, teacher)]
+                seen = [network.maps(damaged, FEATURE_LAYERS) for network in (student, teacher)]
                 a, b = (float(perceptual_distance(m, s)) for m, s in zip(maps, seen, strict=True))
                 distances.setdefault(kind, []).append((a, b))
     pairs = [pair for rows in distances.values() for pair in rows]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento.errors import ModelError
-from pentimento.layers import PatchDiscriminator
+from pentimento.layers import PatchDiscriminator, pad_to_multiple
 from pentimento.losses import PictureLosses, charbonnier, discriminator_loss, generator_loss, perceptual_distance
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
-__all__ = ["RestoringModel", "StrengthEstimator", "Told", "pad_to_multiple"]
+__all__ = ["RestoringModel", "StrengthEstimator", "Told"]
 
 Told = Literal["nothing", "noise", "jpeg"]
 
@@ -235,13 +235,6 @@ class StrengthEstimator(nn.Module):
         """Of images in [0, 1]."""
         guess: Tensor = self.body(pad_to_multiple(images, 8))
         return guess
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """(N, C, H, W) with its last rows and columns repeated until both sides are divisible by `multiple`."""
-    height, width = x.shape[2:]
-    below, right = -height % multiple, -width % multiple
-    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 
 def _in_colour(images: Tensor) -> Tensor:

@@ -18,9 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
 from pentimento.data.fit import recolour
-from pentimento.layers import ConditionEmbedding, UNet
+from pentimento.layers import ConditionEmbedding, UNet, pad_to_multiple
 from pentimento.model import Condition, DataSpec
-from pentimento.restoring import pad_to_multiple
 
 __all__ = ["Translator", "as_maps"]
 

@@ -9,9 +9,10 @@ import torch
 
 from pentimento.errors import ModelError, RecipeError
 from pentimento.features import open_network
+from pentimento.layers import FEATURE_LAYERS
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build, save
-from pentimento.models.perceptual import LAYERS, Perceptual
+from pentimento.models.perceptual import Perceptual
 from pentimento.runtime import Draws
 from pentimento.training.recipe import parse_recipe
 from pentimento.training.session import start
@@ -45,7 +46,7 @@ def test_every_parameter_learns_and_only_from_the_teacher():
     figures = student.loss("perceptual", batch, Draws(0, range(2)))
     figures["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
-    assert figures["loss"].item() == pytest.approx(sum(float(figures[f"error_{k}"]) for k in LAYERS) / 5)
+    assert figures["loss"].item() == pytest.approx(sum(float(figures[f"error_{k}"]) for k in FEATURE_LAYERS) / 5)
     assert not any(p.requires_grad for p in student.attached["teacher"].parameters())
 
 
@@ -55,7 +56,7 @@ def test_a_student_that_equals_its_teacher_but_for_the_scale_has_no_error():
     student.attach("teacher", teacher)
     for _ in range(3):
         student.loss("perceptual", batch, Draws(0, range(2)))
-    wanted = [m.square().mean().sqrt().item() for m in teacher.maps(batch.images, LAYERS).values()]
+    wanted = [m.square().mean().sqrt().item() for m in teacher.maps(batch.images, FEATURE_LAYERS).values()]
     assert student.scale.rms.tolist() == pytest.approx(wanted, rel=1e-5)
     student.eval()
     student.scale.rms.fill_(1.0)
@@ -67,7 +68,7 @@ def test_a_student_that_equals_its_teacher_but_for_the_scale_has_no_error():
 @pytest.mark.parametrize("size", [(32, 48), (5, 9), (1, 1), (33, 100)])
 def test_maps_halve_at_any_size(size):
     found = make_student().maps(torch.rand(1, 3, *size))
-    assert tuple(found) == LAYERS
+    assert tuple(found) == FEATURE_LAYERS
     for (height, width), channels, values in zip(
         [tuple(-(-side // 2**k) for side in size) for k in range(5)], WIDTHS, found.values(), strict=True
     ):
@@ -78,7 +79,7 @@ def test_it_serves_as_a_feature_network(tmp_path):
     student = make_student().eval()
     save(student, tmp_path, card="")
     network, images = open_network(tmp_path), torch.rand(2, 3, 40, 24)
-    assert network.layers == LAYERS
+    assert network.layers == FEATURE_LAYERS
     assert network.dim == sum(WIDTHS)
     assert torch.equal(network.maps(images, ["relu3_1"])["relu3_1"], student.maps(images)["relu3_1"])
     gray = torch.rand(1, 1, 8, 8)

@@ -10,9 +10,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
-from pentimento.layers import UNet
+from pentimento.layers import UNet, pad_to_multiple
 from pentimento.model import Batch, DataSpec, Model, Player
-from pentimento.restoring import pad_to_multiple
 from pentimento.runtime import Draws
 
 __all__ = ["Detector"]

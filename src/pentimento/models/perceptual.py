@@ -11,7 +11,6 @@ the student's are divided by the root mean square r_l of the teacher's, so that 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Protocol, cast
 
@@ -20,12 +19,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pentimento.errors import ModelError
+from pentimento.layers import FEATURE_LAYERS, feature_stages
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
-__all__ = ["LAYERS", "Perceptual", "feature_stages"]
-
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+__all__ = ["Perceptual"]
 
 
 class Teacher(Protocol):
@@ -86,9 +84,9 @@ class Perceptual(Model):
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`; ``"error_LAYER"`` is the share of the map's energy that the student misses."""
         with torch.no_grad():
-            wanted = cast(Teacher, self.attached["teacher"]).maps(batch.images, LAYERS)
+            wanted = cast(Teacher, self.attached["teacher"]).maps(batch.images, FEATURE_LAYERS)
         if self.training:
-            self.scale.update([wanted[name] for name in LAYERS])
+            self.scale.update([wanted[name] for name in FEATURE_LAYERS])
         errors = {}
         for k, (name, found) in enumerate(self.maps(batch.images).items()):
             target = wanted[name].float() / self.scale.rms[k]
@@ -100,19 +98,6 @@ class Perceptual(Model):
             errors[name] = (found.float() - target).square().mean() / target.square().mean()
         total = torch.stack(list(errors.values())).mean()
         return {"loss": total, **{f"error_{k}": v.detach() for k, v in errors.items()}}
-
-
-def feature_stages(widths: Sequence[int]) -> nn.ModuleDict:
-    """The stages of maps of `widths` channels, by layer, each half the size of the one before, rounded up."""
-
-    def conv(n: int, m: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(n, m, 3, padding=1, padding_mode="replicate"), nn.ReLU())
-
-    stages = [conv(3, widths[0])]
-    stages += [
-        nn.Sequential(conv(n, n), nn.MaxPool2d(2, ceil_mode=True), conv(n, m)) for n, m in itertools.pairwise(widths)
-    ]
-    return nn.ModuleDict(dict(zip(LAYERS, stages, strict=False)))  # as many as there are widths
 
 
 class Scale(nn.Module):
@@ -127,7 +112,7 @@ class Scale(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("rms", torch.ones(len(LAYERS)))
+        self.register_buffer("rms", torch.ones(len(FEATURE_LAYERS)))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def update(self, maps: Sequence[Tensor]) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
-from pentimento.layers import UNet
+from pentimento.layers import UNet, pad_to_multiple
 from pentimento.losses import L1, PictureLosses
 from pentimento.model import DataSpec
-from pentimento.restoring import RestoringModel, Told, pad_to_multiple
+from pentimento.restoring import RestoringModel, Told
 
 __all__ = ["Recurrent"]
 

@@ -27,10 +27,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
+from pentimento.layers import feature_stages, pad_to_multiple
 from pentimento.losses import gram, mean_and_deviation, total_variation
 from pentimento.model import Batch, DataSpec, Model, Player
-from pentimento.models.perceptual import feature_stages
-from pentimento.restoring import pad_to_multiple
 from pentimento.runtime import Draws
 
 __all__ = ["Stylizer"]

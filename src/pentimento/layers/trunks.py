@@ -1,5 +1,4 @@
-"""Building blocks that two or more families share: conditions, the trunks from image to vector and back, and from
-image to image.
+"""The trunks from image to vector and from vector to image.
 
 A trunk works on a *pyramid*: the image is padded to ``base * 2**levels`` in each direction, so that every size
 works, and what comes out is cropped back. 28x28 has two levels over a base of 7x7; 96x160 has four over 6x10.
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,17 +17,15 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pentimento.errors import ModelError
-from pentimento.model import Condition, DataSpec
+from pentimento.model import DataSpec
 
 __all__ = [
     "Backbone",
-    "ConditionEmbedding",
     "Decoder",
     "Encoder",
     "Norm",
-    "PatchDiscriminator",
     "Pyramid",
-    "UNet",
+    "add_spectral_norm",
     "centre_fit",
     "truncate_normal",
 ]
@@ -89,62 +85,6 @@ def truncate_normal(z: Tensor, limit: float) -> Tensor:
     return truncated.to(z.dtype)
 
 
-# -------------------------------------------------------------------------------------------- conditions
-class ConditionEmbedding(nn.Module):
-    """A class label and named attributes as one vector: a row per label plus a linear map of the attributes.
-
-    Args:
-        spec: of the data.
-        labels: whether to take the class label (an error where the data has no classes).
-        attributes: names of the attributes to take.
-        dim: length of the vector.
-    """
-
-    def __init__(self, spec: DataSpec, labels: bool, attributes: tuple[str, ...], dim: int) -> None:
-        super().__init__()
-        if labels and not spec.classes:
-            raise ModelError("conditional: the data has no labels; put classes into subfolders, or set it to false")
-        self.spec, self.names = spec, attributes
-        self.columns = [spec.attributes.index(spec.attribute(name)) for name in attributes]
-        self.label = nn.Embedding(len(spec.classes), dim) if labels else None
-        width = sum(spec.attributes[c].width for c in self.columns)
-        self.attribute = nn.Linear(width, dim) if width else None
-        self.dim = dim if labels or width else 0
-
-    def join(self, x: Tensor, condition: Condition) -> Tensor:
-        """(N, F) -> (N, F + dim): `x` beside the embedding of its condition; `x` itself where nothing is told."""
-        return torch.cat([x, self(condition)], 1) if self.dim else x
-
-    def forward(self, condition: Condition) -> Tensor:
-        """(N, dim), where the model is told anything.
-
-        Raises:
-            ModelError: the condition lacks what the model was built to take.
-        """
-        parts: list[Tensor] = []
-        if self.label is not None:
-            if condition.labels is None:
-                raise ModelError("label: this model is conditioned on a class label; give one")
-            parts.append(self.label(condition.labels))
-        if self.attribute is not None:
-            if condition.attributes is None:
-                raise ModelError(f"attributes: this model is conditioned on {', '.join(self.names)}; give them")
-            parts.append(self.attribute(self.standardize(condition.attributes)))
-        return torch.stack(parts).sum(0)
-
-    def standardize(self, attributes: Tensor) -> Tensor:
-        """(N, A) in the units of the data -> (N, width): numeric ones to [-1, 1] over their range, others one-hot."""
-        parts = []
-        for column in self.columns:
-            attribute, values = self.spec.attributes[column], attributes[:, column]
-            if attribute.kind == "categorical":
-                parts.append(F.one_hot(values.long(), attribute.width).float())
-            else:
-                span = max(attribute.high - attribute.low, 1e-12)
-                parts.append((2 * (values - attribute.low) / span - 1)[:, None])
-        return torch.cat(parts, 1).float()
-
-
 # ------------------------------------------------------------------------------------------------ blocks
 class ResidualBlock(nn.Module):
     """``x + conv(act(conv(act(x))))``, (N, C, H, W) -> (N, C', H, W).
@@ -177,6 +117,18 @@ def _norm(norm: Norm, channels: int, flat: bool = False) -> list[nn.Module]:
     if norm == "none":
         return []
     return [nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)]
+
+
+def add_spectral_norm(module: nn.Module) -> None:
+    """Divide every convolution's and linear layer's weight by its largest singular value (Miyato et al. 2018).
+
+    A weight that starts at zero has none, so residual blocks give up their start as the identity.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if not child.weight.any():
+                child.reset_parameters()
+            spectral_norm(child)
 
 
 # ------------------------------------------------------------------------------------------------ trunks
@@ -293,99 +245,3 @@ class Encoder(nn.Module):
         """(N, C, H, W) in about [-1, 1] -> (N, F)."""
         features: Tensor = self.body(x if self.flat else centre_fit(x, self.pyramid.padded))
         return features
-
-
-# ---------------------------------------------------------------------------------- from picture to picture
-class UNet(nn.Module):
-    """Down through `widths`, halving between them, and up again; features of equal size are added.
-
-    Residual blocks ``x + conv(relu(conv(x)))`` without normalisation and without biases (Zhang et al. 2021, DRUNet):
-    scale the input, and the output scales with it, so that what was learned at one strength of noise holds at others
-    (Mohan et al. 2020). No layer looks at the whole picture, so it can run in tiles.
-
-    Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        widths: channels by level, the finest first.
-        blocks: residual blocks on each level on the way down, as many on the way up; on the coarsest once.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, widths: Sequence[int], blocks: int) -> None:
-        super().__init__()
-        self.multiple = 2 ** (len(widths) - 1)
-        self.head = _conv(in_channels, widths[0])
-        steps = list(itertools.pairwise(widths))
-        self.down = nn.ModuleList(_blocks(fine, blocks) for fine, _ in steps)
-        self.descend = nn.ModuleList(nn.Conv2d(n, m, 2, stride=2, bias=False) for n, m in steps)
-        self.ascend = nn.ModuleList(nn.ConvTranspose2d(m, n, 2, stride=2, bias=False) for n, m in reversed(steps))
-        self.up = nn.ModuleList(_blocks(fine, blocks) for fine, _ in reversed(steps))
-        self.base = _blocks(widths[-1], blocks)
-        self.tail = _conv(widths[0], out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, H, W); sides divisible by `multiple`."""
-        x = first = self.head(x)
-        skips = []
-        for blocks, halve in zip(self.down, self.descend, strict=True):
-            skips.append(blocks(x))
-            x = halve(skips[-1])
-        x = self.base(x)
-        for double, blocks in zip(self.ascend, self.up, strict=True):
-            x = blocks(double(x) + skips.pop())
-        out: Tensor = self.tail(x + first)
-        return out
-
-
-class PlainBlock(nn.Module):
-    """``x + conv(relu(conv(x)))``, (N, C, H, W), without biases."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body(x)
-        return out
-
-
-def _conv(n: int, m: int) -> nn.Conv2d:
-    return nn.Conv2d(n, m, 3, padding=1, bias=False)
-
-
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(PlainBlock(channels) for _ in range(count)))
-
-
-class PatchDiscriminator(nn.Module):
-    """(N, C, H, W) -> (N, H', W') logits, one for each patch of 26 pixels (after Isola et al. 2017, section 3.2.2)."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(4 * width, 1, 3, padding=1),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Of images in [0, 1]."""
-        below, right = (max(0, 4 - n) for n in images.shape[2:])
-        images = F.pad(images, (0, right, 0, below), mode="replicate")  # so that the smallest have a patch
-        logits: Tensor = self.body(images * 2 - 1)[:, 0]
-        return logits
-
-
-def add_spectral_norm(module: nn.Module) -> None:
-    """Divide every convolution's and linear layer's weight by its largest singular value (Miyato et al. 2018).
-
-    A weight that starts at zero has none, so residual blocks give up their start as the identity.
-    """
-    for child in module.modules():
-        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            if not child.weight.any():
-                child.reset_parameters()
-            spectral_norm(child)
