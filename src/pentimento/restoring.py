@@ -58,7 +58,7 @@ class RestoringModel(Model):
         self.losses, self.mask_weight, self.lr = losses, mask_weight, lr
         self.in_channels = spec.channels + (told != "nothing") + takes_masks
         if told != "nothing":
-            self.estimator = StrengthEstimator(spec.channels)
+            self.estimator = StrengthEstimator(spec.channels, by_differences=told == "jpeg")
         if self.losses.adversarial:
             self.discriminator = PatchDiscriminator(spec.channels, width=32)
 
@@ -214,13 +214,21 @@ class RestoringModel(Model):
 
 
 class StrengthEstimator(nn.Module):
-    """Guesses locally how badly a picture was damaged: (N, C, H, W) -> (N, 1, H / 8, W / 8), rounded up; at least 0."""
+    """Guesses locally how badly a picture was damaged: (N, C, H, W) -> (N, 1, H / 8, W / 8), rounded up; at least 0.
 
-    def __init__(self, channels: int, width: int = 32) -> None:
+    Args:
+        channels: of the pictures.
+        by_differences: whether it looks at the logarithms of the differences of neighbours, across and down. What JPEG
+            leaves, steps of a few units between flat blocks, is not found beside what a picture shows without them.
+        width: channels within.
+    """
+
+    def __init__(self, channels: int, by_differences: bool = False, width: int = 32) -> None:
         super().__init__()
+        self.by_differences = by_differences
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * channels, width, 3, padding=1),
+            nn.Conv2d(4 * channels * (2 if by_differences else 1), width, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -233,7 +241,11 @@ class StrengthEstimator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Of images in [0, 1]."""
-        guess: Tensor = self.body(pad_to_multiple(images, 8))
+        x = pad_to_multiple(images, 8)
+        if self.by_differences:
+            across, down = F.pad(x.diff(dim=3), (0, 1, 0, 0)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+            x = torch.log1p(255 * torch.cat([across, down], 1).abs())
+        guess: Tensor = self.body(x)
         return guess
 
 

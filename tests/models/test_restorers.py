@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from pentimento.capabilities import Detects, Refines, Restores
 from pentimento.errors import ModelError, RecipeError
 from pentimento.layers import UNet
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build, load, save
+from pentimento.restoring import StrengthEstimator
 from pentimento.runtime import Draws
 
 N = 2
@@ -274,3 +279,29 @@ class TestRefusals:
     def test_no_loss_at_all(self):
         with pytest.raises(ModelError, match="losses: none has a weight above 0"):
             build("restorer", {"spec": DataSpec(channels=3, height_px=8, width_px=8), "losses": {"l1": 0.0}})
+
+
+def test_the_quality_of_jpeg_can_be_learned():
+    """Seen as it is, a picture hides what JPEG did to it: no better than a constant guess was learned."""
+    photograph = Image.fromarray(load_sample_image("china.jpg"))
+    draws, batches = np.random.default_rng(0), []
+    for _ in range(60):
+        pictures, told = [], draws.uniform(5, 95, 8)
+        for quality in told:
+            left, top = draws.integers(0, 500), draws.integers(0, 350)
+            file = io.BytesIO()
+            photograph.crop((left, top, left + 64, top + 64)).save(file, "JPEG", quality=round(quality))
+            pictures.append(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255)
+        batches.append((torch.stack(pictures), torch.from_numpy((100 - told) / 100).float()[:, None]))
+    torch.manual_seed(0)
+    estimator = StrengthEstimator(3, by_differences=True)
+    optimizer = torch.optim.AdamW(estimator.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    errors = []
+    for x, s in batches * 4:
+        error = (estimator(x).flatten(1) - s).abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    constant = torch.cat([s for _, s in batches]).sub(0.5).abs().mean().item()
+    assert np.mean(errors[-60:]) < 0.75 * constant

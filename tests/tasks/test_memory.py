@@ -54,3 +54,14 @@ def test_memory_that_is_there(tmp_path: Path) -> None:
     system = _system(tmp_path / "one", "5:cpu:/x\n4:memory,hugetlb:/docker/1\n0::/\n", files)
     assert memory._available_bytes(system) == 300_000
     assert memory._available_bytes(tmp_path / "another system") > 0
+
+
+def test_what_the_program_holds_is_counted(monkeypatch):
+    monkeypatch.setattr(memory, "_held_bytes", lambda: 3 * 10**8)
+    assert memory.working_memory("2GB") == 17 * 10**8
+    assert memory.working_memory("320MB") == 8 * 10**7
+    assert memory.working_memory() == pytest.approx(memory.memory_budget(), rel=0.5)
+
+
+def test_this_program_holds_torch():
+    assert memory._held_bytes() == 0 or 10**8 < memory._held_bytes() < 10**11

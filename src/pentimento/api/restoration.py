@@ -155,7 +155,7 @@ def _wishes(
     Raises:
         InputError: out of range.
     """
-    from pentimento.tasks.memory import memory_budget
+    from pentimento.tasks.memory import working_memory
     from pentimento.tasks.restore import Wishes
 
     for name, value, low, high in (
@@ -166,7 +166,7 @@ def _wishes(
         ("tolerance", tolerance, 0, 255),
     ):
         check_range(name, value, low, high)
-    return Wishes(noise, quality, strength, passes, tolerance, memory_budget(memory), compare, overwrite)
+    return Wishes(noise, quality, strength, passes, tolerance, working_memory(memory), compare, overwrite)
 
 
 def _default_model(scale: int | None, quality: int | None, in_passes: bool, masked: bool, find_scratches: bool) -> str:

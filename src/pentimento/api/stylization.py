@@ -79,7 +79,7 @@ class Optimization:
     scales: int | None = None
     content_weight: float = 1.0
     style_weight: float = 30.0
-    smooth_weight: float = 1.0
+    smooth_weight: float = 0.5
     content_layers: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None
     style_layers: Annotated[tuple[str, ...], Parameter(negative="")] = (
         *("relu1_1", "relu2_1", "relu3_1"),
@@ -142,7 +142,7 @@ def stylize(
         optimization: See there.
     """
     from pentimento.tasks.files import plan_jobs
-    from pentimento.tasks.memory import memory_budget
+    from pentimento.tasks.memory import working_memory
     from pentimento.tasks.styles import shares
 
     check_range("strength", strength, 0, 1)
@@ -153,7 +153,7 @@ def stylize(
         raise InputError(f"--mask: one for each of {len(styles)} styles expected, without --weights, got {len(mask)}")
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
     say_what_jpeg_loses(jobs, "stylize", progress)
-    budget = memory_budget(memory)
+    budget = working_memory(memory)
     asked: dict[str, float | str] = {"styles": ", ".join(styles), "colours": colours}
     if len(styles) > 1 and not mask:
         asked["weights"] = ", ".join(f"{share:g}" for share in counts)

@@ -74,12 +74,12 @@ def translate(
         device: auto, cpu, cuda, cuda:N or mps.
     """
     from pentimento.tasks.files import plan_jobs
-    from pentimento.tasks.memory import memory_budget
+    from pentimento.tasks.memory import working_memory
     from pentimento.tasks.pictures import one_by_one
     from pentimento.tasks.translate import Wishes, translate_file
 
     check_range("strength", strength, 0, 1)
-    wishes = Wishes(reverse, label, read_attributes(attributes), strength, memory_budget(memory))
+    wishes = Wishes(reverse, label, read_attributes(attributes), strength, working_memory(memory))
     jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
     translator = load_able(model, "Translates", "translate", device, progress)
     wishes.condition(translator)  # refuses before the first picture what it would refuse for each

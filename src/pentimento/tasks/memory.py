@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pentimento.errors import InputError
 
-__all__ = ["memory_budget"]
+__all__ = ["memory_budget", "working_memory"]
 
+_LEAST_SHARE = 4  # a budget is left at least one part in so many, however much the program holds
 _UNKNOWN_BYTES = 4 * 2**30  # where the system does not say
 
 
@@ -36,6 +37,25 @@ def memory_budget(text: str | None = None) -> int:
     if size <= 0:
         raise InputError(f"memory: a size above zero such as 2GB, 512MB or 1.5GiB expected, got {text!r}")
     return size
+
+
+def working_memory(text: str | None = None) -> int:
+    """What of the budget is left to work in, beside what the program holds already: Python, libraries, models.
+
+    Args:
+        text: see `memory_budget`. A budget that is hardly more than the program itself leaves a quarter of it.
+    """
+    budget = memory_budget(text)
+    return budget if text is None else max(budget - _held_bytes(), budget // _LEAST_SHARE)
+
+
+def _held_bytes() -> int:
+    """By this process, in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def _available_bytes(root: Path = Path("/")) -> int:
