@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import restoration
+import style
 from reporting import RESULTS, Figure, Report, Spread, Value, read
-from restoration import PARTS
 
 __all__ = ["PAGE", "render"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+PARTS = {"restoration": restoration.PARTS, "style": style.PARTS}
 COLUMNS = ("figure", "Pentimento", "aim", "outcome", "peer")
 
 HEAD = """# Results
@@ -32,7 +34,7 @@ def render(folder: Path) -> str:
 def _place(path: Path) -> tuple[str, int]:
     """By script, and of one that is measured in parts in their order there."""
     script, _, part = path.stem.partition("-")
-    return script, list(PARTS).index(part) if part else 0
+    return script, list(PARTS[script]).index(part) if part else 0
 
 
 def _summary(reports: list[Report]) -> str:

@@ -36,7 +36,7 @@ __all__ = [
 
 RESULTS = Path(__file__).parent / "results"
 FORMAT = 1  # of the JSON files
-OURSELVES = {"out", "pictures"}  # options that say where to write, not what to measure
+OURSELVES = {"out", "pictures", "sheet", "work"}  # options that say where to write, not what to measure
 
 Value = float | int | str
 Spread = tuple[float, float]

@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 NO_SCRIPTS = {"denoisers.py", "judges.py", "report.py", "reporting.py"}
-SCRIPTS = sorted(n for p in BENCHMARKS.glob("*.py") if (n := p.name) not in NO_SCRIPTS and "restoration_" not in n)
+PARTS = ("restoration_", "style_")  # modules of a script that is measured in parts
+SCRIPTS = sorted(n for p in BENCHMARKS.glob("*.py") if (n := p.name) not in NO_SCRIPTS and not n.startswith(PARTS))
 
 
 @pytest.fixture

@@ -297,6 +297,6 @@ def test_average_pooling(network):
 @pytest.mark.parametrize(("size", "pooling"), [((48, 65), "max"), ((63, 16), "average")])
 def test_defaults_with_the_embedded_network(size, pooling):
     styles, objective = [Style(picture(16, 40, 1).square())], Objective(pooling=pooling)
-    steps = list(optimize(picture(*size), styles, open_network("perceptual"), objective, Schedule(steps=10)))
+    steps = list(optimize(picture(*size), styles, open_network("perceptual"), objective, Schedule(steps=16)))
     assert steps[-1].losses["loss"] < 0.5 * steps[0].losses["loss"]
     assert steps[-1].losses["style"] < 0.5 * steps[0].losses["style"]

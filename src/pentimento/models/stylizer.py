@@ -163,7 +163,7 @@ class Stylizer(Model):
         """See `Stylizes`."""
         numbers = sum((6 if k == 0 else 4) * w / 4**k for k, w in enumerate(self.widths)) / SHRINK**2 + 12
         multiple = self.strides[-1]
-        return Reach(multiple, overlap_px=6 * multiple, bytes_per_px=round(4 * numbers))
+        return Reach(multiple, overlap_px=8 * multiple, bytes_per_px=round(4 * numbers))
 
 
 def _relative(made: Tensor, wanted: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ def _search(
     picture = _start(content, stages[0][0], schedule)
     for size, steps in stages:
         goal = Goal(resized(content, *size), styles, network, objective)
-        first = resized(picture, *size).contiguous()
+        first = resized(picture, *size) if done == 0 else _finer(picture, content, size, schedule)
         search = lbfgs(goal, first, steps) if schedule.method == "lbfgs" else adam(goal, first, steps, schedule.lr)
         for found, losses in search:
             done += 1
@@ -184,6 +184,16 @@ def _start(content: Tensor, size: tuple[int, int], schedule: Schedule) -> Tensor
         return content
     noise = Draws(schedule.seed, [0], device=content.device).normal_field("start", (3, *size))
     return (0.5 + 0.25 * noise).clamp(0, 1)
+
+
+def _finer(picture: Tensor, content: Tensor, size: tuple[int, int], schedule: Schedule) -> Tensor:
+    """The picture at the next size; from the content on, with the detail that the content gains."""
+    enlarged = resized(picture, *size)
+    if schedule.start == "noise":
+        return enlarged
+    fine = resized(content, *size)
+    blurred = resized(resized(content, picture.shape[2], picture.shape[3]), *size)
+    return (enlarged + fine - blurred).clamp(0, 1)
 
 
 def _kept(content: Tensor, styles: Sequence[Style]) -> Tensor | None:
