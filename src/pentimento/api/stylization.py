@@ -131,7 +131,7 @@ def stylize(
             stays as it is.
         colours: Those of the style; luminance keeps the content's and takes over the lightness only; matched brings
             the style to the content's colours first.
-        style_size: The longer side that styles are brought to before the model looks at them: smaller, larger strokes.
+        style_size: The longer side that styles are brought to before the model looks at them: smaller, finer strokes.
         save_style: Keep the style, or the blend, as FILE.safetensors:NAME, to use it without the pictures.
         size: Bring the content down to this longer side first; for --method optimize.
         memory: At most so much beside the picture itself, e.g. 2GB; half of what is free where left out.
