@@ -261,3 +261,41 @@ def test_too_large_for_the_memory_says_which_size_would_fit(stylize):
     assert code == 2
     size = error.rpartition("try --size ")[2].split()[0]
     assert stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--memory", "1MB", "--size", size)[0] == 0
+
+
+def test_a_style_too_large_for_the_memory_says_which_scale_would_fit(stylize):
+    picture("room.png", 64, 64)
+    options = ("room.png", "red.png", *OPTIMIZE, "--out", "out.png", "--memory", "40MB")
+    code, _, error = stylize(*options, "--style-scale", "100")
+    assert code == 2
+    assert "--style-scale: a style of 6400 px takes about" in error
+    scale = error.rpartition("try --style-scale ")[2].split(",")[0]
+    assert stylize(*options, "--style-scale", scale)[0] == 0
+
+
+def test_regions_that_meet_do_not_overlap_when_the_picture_is_scaled(stylize):
+    picture("wide.png", 90, 121)
+    for number, region in enumerate((np.s_[:, :45], np.s_[:45, 45:], np.s_[45:, 45:])):
+        mask = np.zeros((90, 121), np.uint8)
+        mask[region] = 255
+        Image.fromarray(mask).save(f"mask{number}.png")
+    masks = [part for number in range(3) for part in ("--mask", f"mask{number}.png")]
+    styles = ("red.png", "blue.png", "photo.png")
+    code, _, error = stylize("wide.png", *styles, *masks, *OPTIMIZE, "--out", "out.png", "--size", "70")
+    assert (code, error) == (0, "")
+
+
+def test_optimisation_runs_where_the_network_is(stylize, monkeypatch):
+    """On "meta", the only other device that every machine has."""
+    seen = []
+
+    def looked_at(content, styles, network, *_, **__):
+        seen.extend((content.device.type, styles[0].image.device.type, styles[0].mask.device.type))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "optimize", looked_at)
+    monkeypatch.setattr("pentimento.runtime.choose_device", lambda _: torch.device("meta"))
+    Image.new("L", (70, 50), 255).save("white.png")
+    code, _, _ = stylize("photo.png", "red.png", "--mask", "white.png", *OPTIMIZE, "--out", "out.png")
+    assert code == cli.INTERRUPTED
+    assert seen == ["meta"] * 3

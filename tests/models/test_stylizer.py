@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pentimento.capabilities import Stylizes
-from pentimento.errors import ModelError
+from pentimento.errors import ModelError, RecipeError
 from pentimento.features import open_network
 from pentimento.losses import mean_and_deviation
 from pentimento.model import Batch, DataSpec
@@ -102,6 +102,32 @@ def test_it_starts_with_the_stages_of_the_perceptual_network():
     theirs = {name: p for name, p in wanted.named_parameters() if name.split("stages.")[-1] in ours}
     assert len(theirs) == len(ours)
     assert all(p.shape == ours[name.split("stages.")[-1]].shape for name, p in theirs.items())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_small_batch_learns_to_give_the_picture_back_too(count):
+    model, batch = make(), Batch(pictures(count), targets=pictures(count, seed=1))
+    model.attached["perceptual"] = open_network("perceptual")
+    without, with_it = (
+        make_like(model, weight).loss("stylizer", batch, Draws(0, range(count), 0)) for weight in (0.0, 100.0)
+    )
+    back = model.stylize(batch.images[:1], model.encode_style(batch.targets[:1]), 0.0)
+    wanted = 100 * (back - batch.images[:1]).square().mean()
+    assert torch.isfinite(with_it["style"])
+    torch.testing.assert_close(with_it["loss"] - without["loss"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def make_like(model, identity_weight):
+    model.identity_weight = identity_weight
+    return model
+
+
+@pytest.mark.parametrize(
+    "config", [{"widths": (), "blocks": ()}, {"style_widths": ()}, {"style_widths": (4,) * 6}, {"style_layers": ()}]
+)
+def test_no_levels_or_too_many_are_refused(config):
+    with pytest.raises(RecipeError, match=rf"model.{next(iter(config))}: .*should have at"):
+        make(**config)
 
 
 def test_what_it_refuses():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pentimento.capabilities import Restores, Translates, require
-from pentimento.errors import ModelError
+from pentimento.errors import ModelError, RecipeError
 from pentimento.layers import UNet
 from pentimento.model import Attribute, Batch, Condition, DataSpec
 from pentimento.models import MODELS, build, load, save
@@ -180,6 +180,12 @@ def test_the_loss_is_the_weighted_sum_and_without_a_game_there_is_one_player():
     assert [p.name for p in make_model("l1").players()] == ["generator"]
     with pytest.raises(ModelError, match="l1, adversarial: one of them must have a weight above 0"):
         make_model("l1", l1=0.0)
+
+
+@pytest.mark.parametrize("variant", ["pairs", "unpaired"])
+def test_no_levels_are_refused(variant):
+    with pytest.raises(RecipeError, match="model.widths: .*should have at least 1"):
+        make_model(variant, widths=())
 
 
 def test_what_it_cannot_learn_from():

@@ -150,7 +150,10 @@ def stylize(
     check_range("size", size, LEAST_STYLE_PX, 65536)
     counts = shares(len(styles), weights)
     if mask and (len(mask) != len(styles) or weights is not None):
-        raise InputError(f"--mask: one for each of {len(styles)} styles expected, without --weights, got {len(mask)}")
+        raise InputError(
+            f"--mask: one for each of {len(styles)} styles expected, without --weights, got {len(mask)}; repeat --mask "
+            "for each"
+        )
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
     say_what_jpeg_loses(jobs, "stylize", progress)
     budget = working_memory(memory)

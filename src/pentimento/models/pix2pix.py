@@ -54,7 +54,7 @@ class Pix2Pix(Model):
         self,
         *,
         spec: DataSpec,
-        widths: tuple[Annotated[int, Field(ge=1)], ...] = (40, 72, 96, 128),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (40, 72, 96, 128),
         blocks: Annotated[int, Field(ge=1)] = 2,
         shrink: Literal[1, 2, 4] = 2,
         loss: AdversarialLoss = "hinge",

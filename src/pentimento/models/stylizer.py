@@ -27,7 +27,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
-from pentimento.layers import feature_stages, pad_to_multiple
+from pentimento.layers import FEATURE_LAYERS, feature_stages, pad_to_multiple
 from pentimento.losses import gram, mean_and_deviation, total_variation
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
@@ -52,7 +52,7 @@ class Stylizer(Model):
         style_layers: likewise.
         content_weight: of the loss on the content's map.
         style_weight: of the loss on the style's Gram matrices.
-        identity_weight: of the loss at strength 0, for which a quarter of the pictures are used.
+        identity_weight: of the loss at strength 0, for which a quarter of the pictures, at least one, are used.
         smooth_weight: of the total variation.
         lr: learning rate.
     """
@@ -65,12 +65,20 @@ class Stylizer(Model):
         self,
         *,
         spec: DataSpec,
-        widths: tuple[Annotated[int, Field(ge=1)], ...] = (64, 112, 144),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 112, 144),
         blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 3),
-        style_widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64, 128),
+        style_widths: Annotated[
+            tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=len(FEATURE_LAYERS))
+        ] = (16, 32, 64, 128),
         style_dim: Annotated[int, Field(ge=1)] = 128,
         content_layer: str = "relu4_1",
-        style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        style_layers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+            "relu1_1",
+            "relu2_1",
+            "relu3_1",
+            "relu4_1",
+            "relu5_1",
+        ),
         content_weight: Annotated[float, Field(ge=0)] = 1.0,
         style_weight: Annotated[float, Field(ge=0)] = 10.0,
         identity_weight: Annotated[float, Field(ge=0)] = 100.0,
@@ -101,18 +109,22 @@ class Stylizer(Model):
         return (Player("stylizer", ("encoder", "stages", "summary", "decoder"), lr=self.lr),)
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """See `Model.loss`. The first quarter of the pictures are to come back as they are, at strength 0."""
+        """See `Model.loss`. The first quarter of the pictures is to come back as it is, at strength 0.
+
+        Of fewer than four it is the first; one alone is taken twice: to come back, and to be painted.
+        """
         x, s = batch.images, batch.targets
         if s is None:
             raise ModelError("stylizer: learns from photographs and paintings; name the paintings: --second")
-        kept = len(x) // 4
+        if len(x) == 1:
+            x, s = x.expand(2, -1, -1, -1), s.expand(2, -1, -1, -1)
+        kept = max(1, len(x) // 4)
         strength = (torch.arange(len(x), device=x.device) >= kept).float().view(-1, 1, 1, 1)
         y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]].float()
         content, style = self._distances(y[kept:], x[kept:], s[kept:])
         smooth = total_variation(y[kept:])
         total = self.content_weight * content + self.style_weight * style + self.smooth_weight * smooth
-        if kept:
-            total = total + self.identity_weight * (y[:kept] - x[:kept]).square().mean()
+        total = total + self.identity_weight * (y[:kept] - x[:kept]).square().mean()
         return {"loss": total, "content": content.detach(), "style": style.detach()}
 
     def _distances(self, y: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,9 @@ def shares(count: int, weights: Sequence[float] | None) -> tuple[float, ...]:
     """
     given = [1.0] * count if weights is None else list(weights)
     if len(given) != count:
-        raise InputError(f"--weights: one for each of the {count} styles expected, got {len(given)}")
+        raise InputError(
+            f"--weights: one for each of the {count} styles expected, got {len(given)}; repeat --weights for each"
+        )
     if not all(0 <= w < float("inf") for w in given) or not any(given):
         raise InputError(f"--weights: 0 or more, and one above 0, expected, got {', '.join(f'{w:g}' for w in given)}")
     return tuple(w / sum(given) for w in given)

@@ -6,6 +6,7 @@ in a mask is a part: where two regions meet, their masks may fade into each othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
 from pentimento.capabilities import Stylizes
@@ -191,7 +193,8 @@ def content_moments(
             moments.add(full[(0, slice(None), *_positions(core, window, stride))])
 
     pictures.look_over(look, picture, stylizer.reach, memory_bytes, "measure", progress)
-    return [moments.mean_and_deviation() for moments in found]
+    both = [moments.mean_and_deviation() for moments in found]
+    return [(mean.to(model.device), deviation.to(model.device)) for mean, deviation in both]
 
 
 def _positions(core: Window, window: Window, stride: int) -> tuple[slice, slice]:
@@ -215,9 +218,11 @@ class Moments:
 
     def add(self, part: Tensor) -> None:
         """(C, h, w)"""
-        rows = part.flatten(1).double()
-        self.count += rows.shape[1]
-        self.sum, self.squares = self.sum + rows.sum(1), self.squares + rows.square().sum(1)
+        rows = part.flatten(1).float()
+        count, found = rows.shape[1], torch.var_mean(rows, 1, correction=0)
+        variance, mean = (f.cpu().double() for f in found)  # not every device has float64
+        self.count += count
+        self.sum, self.squares = self.sum + count * mean, self.squares + count * (variance + mean.square())
 
     def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
         """(1, C, 1, 1) each, as `pentimento.losses.mean_and_deviation` has them."""
@@ -270,22 +275,24 @@ def optimize_file(
     """
     original = _in_memory(pictures.open_picture(job), job)
     picture = original if search.longest_px is None else pictures.scaled_down(original, search.longest_px)
-    _check_memory(search, picture)
-    content = _in_colour(picture)
-    styles = []
+    per_px = _check_memory(search, picture)
+    network, device = search.network, _device(search.network)
+    content, styles = _in_colour(picture), []
     masks = [_scaled_mask(m, picture) for m in read_regions(mask_files, original.height_px, original.width_px)]
     for number, (file, share) in enumerate(zip(style_files, shares, strict=True)):
         painting = style_picture(file)
+        _check_style_memory(search, picture, painting, per_px)
         painting = match_colours(painting, _no_longer(content, COLOURS_PX)) if search.colours == "matched" else painting
-        styles.append(Style(painting, share, masks[number] if masks else None))
+        styles.append(Style(painting.to(device), share, masks[number].to(device) if masks else None))
     record = replace(
         pictures.record("stylize", None, options, [job.source, *style_files, *mask_files]),
-        model=search.network.name,
-        weights_sha256=search.network.sha256,
+        model=network.name,
+        weights_sha256=network.sha256,
     )
     last: Step | None = None
     try:
-        for last in optimize(content, styles, search.network, search.objective, search.schedule, progress=progress):
+        found = optimize(content.to(device), styles, network, search.objective, search.schedule, progress=progress)
+        for last in found:
             if search.preview_every and last.done % search.preview_every == 0 and last.done < last.total:
                 _write(last, picture, search, job, record)
     except KeyboardInterrupt:
@@ -298,30 +305,59 @@ def optimize_file(
 
 
 def _write(step: Step, picture: Picture, search: Search, job: Job, record: Provenance) -> None:
-    made = luminance_only(_in_colour(picture), step.picture) if search.colours == "luminance" else step.picture
+    made = step.picture.cpu()
+    made = luminance_only(_in_colour(picture), made) if search.colours == "luminance" else made
     result = replace(picture, pixels=images.to_samples(made, picture.bits))
     images.write(job.target, result, provenance=record, like=picture)
 
 
+def _device(network: FeatureNetwork) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
 def _scaled_mask(region: Shares, picture: Picture) -> Tensor:
-    """(1, 1, H, W) in [0, 1], of the picture's size."""
-    return resized(torch.from_numpy(region).float()[None, None] / 255, picture.height_px, picture.width_px)
+    """(1, 1, H, W) in [0, 1], of the picture's size; bilinear, so that masks apart before do not overlap by ringing."""
+    mask = torch.from_numpy(region).float()[None, None] / 255
+    if mask.shape[2:] == (picture.height_px, picture.width_px):
+        return mask
+    return F.interpolate(mask, (picture.height_px, picture.width_px), mode="bilinear", antialias=True)
 
 
-def _check_memory(search: Search, picture: Picture) -> None:
+def _check_memory(search: Search, picture: Picture) -> float:
     """Refuse what will not fit, by the maps of a small picture.
+
+    Returns:
+        Bytes that the network's maps take for one pixel.
 
     Raises:
         InputError: the search takes more than it may.
     """
     side = 64
     with torch.no_grad():
-        maps = search.network.maps(torch.zeros(1, 3, side, side))
-    per_px = 4 * LIVE_NUMBERS * sum(m.numel() for m in maps.values()) / side**2
-    needed = per_px * picture.height_px * picture.width_px
+        maps = search.network.maps(torch.zeros(1, 3, side, side, device=_device(search.network)))
+    per_px = 4 * sum(m.numel() for m in maps.values()) / side**2
+    needed = LIVE_NUMBERS * per_px * picture.height_px * picture.width_px
     if needed > search.memory_bytes:
         longest = int(max(picture.height_px, picture.width_px) * (search.memory_bytes / needed) ** 0.5)
         raise InputError(
             f"--memory: the search takes about {needed / 1e9:.1f} GB for {picture.width_px}x{picture.height_px} px, "
             f"and may take {search.memory_bytes / 1e9:.1f} GB; try --size {longest}"
+        )
+    return per_px
+
+
+def _check_style_memory(search: Search, picture: Picture, painting: Tensor, per_px: float) -> None:
+    """Refuse a style that would be looked at too large; its maps take `per_px` bytes a pixel.
+
+    Raises:
+        InputError: that.
+    """
+    height, width = painting.shape[2:]
+    longest = max(picture.height_px, picture.width_px) * search.objective.style_scale
+    needed = per_px * height * width * (longest / max(height, width)) ** 2
+    if needed > search.memory_bytes:
+        fitting = search.objective.style_scale * (search.memory_bytes / needed) ** 0.5
+        raise InputError(
+            f"--style-scale: a style of {longest:.0f} px takes about {needed / 1e9:.1f} GB, and may take "
+            f"{search.memory_bytes / 1e9:.1f} GB; try --style-scale {math.floor(fitting * 100) / 100:g}"
         )
