@@ -299,3 +299,16 @@ def test_optimisation_runs_where_the_network_is(stylize, monkeypatch):
     code, _, _ = stylize("photo.png", "red.png", "--mask", "white.png", *OPTIMIZE, "--out", "out.png")
     assert code == cli.INTERRUPTED
     assert seen == ["meta"] * 3
+
+
+def test_a_style_is_never_written_onto(stylize):
+    Path("all").mkdir()
+    picture("all/photo.png", 20, 20)
+    picture("all/painting.png", 20, 20, seed=1)
+    before = Path("all/painting.png").read_bytes()
+    for options in (("--in-place",), ("--out", "all/painting.png", "--overwrite")):
+        source = "all" if options == ("--in-place",) else "photo.png"
+        code, _, error = stylize(source, "all/painting.png", *options)
+        assert code == 2
+        assert "all/painting.png: is a style or a mask, and would be written onto; choose another --out" in error
+    assert Path("all/painting.png").read_bytes() == before

@@ -155,7 +155,7 @@ def stylize(
             "for each"
         )
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    say_what_jpeg_loses(jobs, "stylize", progress)
+    _check_jobs(jobs, (*styles, *map(str, mask)), progress)
     budget = working_memory(memory)
     asked: dict[str, float | str] = {"styles": ", ".join(styles), "colours": colours}
     if len(styles) > 1 and not mask:
@@ -173,6 +173,19 @@ def stylize(
     if save_style is not None:
         _save(save_style, look, stylizer)
     return _render_all(stylizer, jobs, look, mask, {**asked, "strength": strength}, there, progress)
+
+
+def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str], progress: ProgressCallback) -> None:
+    """Refuse to write onto a style or a mask, which is still to be looked at; say what JPEG loses.
+
+    Raises:
+        InputError: that.
+    """
+    files = {Path(text).expanduser().resolve() for text in looked_at}
+    for job in jobs:
+        if job.target.resolve() in files:
+            raise InputError(f"{job.target}: is a style or a mask, and would be written onto; choose another --out")
+    say_what_jpeg_loses(jobs, "stylize", progress)
 
 
 # ----------------------------------------------------------------------------------------------- by a model
