@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Optimization", "StylizeResult", "stylize"]
 
-LEAST_STYLE_PX = 16
-
 
 @dataclass(frozen=True)
 class StylizeResult:
@@ -55,7 +53,7 @@ class Optimization:
     Args:
         network: That tells content and style: vgg19 (fetched once, 575 MB), perceptual (small, embedded), or a file.
         steps: Over all sizes, from small to large.
-        optimizer: L-BFGS gets there in fewer steps; Adam is steadier.
+        optimizer: L-BFGS, which needs fewer steps, or Adam.
         lr: Of Adam.
         start: The content, or noise.
         scales: How many sizes, each half the next; left out: down to 128 to 256 px.
@@ -65,7 +63,7 @@ class Optimization:
         content_layers: Of the network; left out: relu4_2, or relu4_1 where there is no such layer.
         style_layers: Of the network.
         statistics: What of a style is to be reached: Gram matrices, or means and covariances.
-        pooling: average replaces the network's maximum pools; smoother.
+        pooling: average replaces the network's maximum pools.
         style_scale: The style's longer side in units of the content's: smaller makes smaller strokes.
         seed: Of the noise.
         preview_every: Write the picture so far after so many steps.
@@ -146,8 +144,7 @@ def stylize(
     from pentimento.tasks.styles import shares
 
     check_range("strength", strength, 0, 1)
-    check_range("style-size", style_size, LEAST_STYLE_PX, 8192)
-    check_range("size", size, LEAST_STYLE_PX, 65536)
+    check_range("size", size, 1, 65536)
     counts = shares(len(styles), weights)
     if mask and (len(mask) != len(styles) or weights is not None):
         raise InputError(
@@ -200,9 +197,11 @@ def _look(
     budget: int,
 ) -> Look:
     from pentimento.models import find
+    from pentimento.tasks.style_objective import LEAST_STYLE_PX
     from pentimento.tasks.styles import find_style, is_named
     from pentimento.tasks.stylize import Look
 
+    check_range("style-size", style_size, LEAST_STYLE_PX, 8192)
     named = [text for text in styles if is_named(text)]
     if colours == "matched" and named:
         raise InputError(f"--colours matched: needs the picture of a style, and {named[0]} is a vector; use luminance")

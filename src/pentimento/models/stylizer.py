@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
+from pentimento.data.fit import recolour
 from pentimento.errors import ModelError
 from pentimento.layers import FEATURE_LAYERS, feature_stages, pad_to_multiple
 from pentimento.losses import gram, mean_and_deviation, total_variation
@@ -141,7 +142,7 @@ class Stylizer(Model):
     # -------------------------------------------------------------------------------------- capabilities
     def encode_style(self, images: Tensor) -> Tensor:
         """(N, style_dim) style vectors of (N, C, H, W) pictures of any size, for `stylize`."""
-        x, found = _in_colour(images) * 2 - 1, []
+        x, found = recolour(images, 3) * 2 - 1, []
         for stage in self.stages.values():
             x = stage(x)
             found += [m.flatten(1) for m in mean_and_deviation(x.float())]
@@ -150,7 +151,7 @@ class Stylizer(Model):
 
     def content_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """The maps f_k of (N, C, H, W) pictures, the finest first: one position for every ``stride`` pixels."""
-        maps: tuple[Tensor, ...] = self.encoder(_in_colour(images))
+        maps: tuple[Tensor, ...] = self.encoder(recolour(images, 3))
         return maps
 
     @property
@@ -181,11 +182,6 @@ class Stylizer(Model):
 def _relative(made: Tensor, wanted: Tensor) -> Tensor:
     """(N,) squared distances as shares of the squared length of what is wanted."""
     return (made - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(min=1e-8)
-
-
-def _in_colour(images: Tensor) -> Tensor:
-    """(N, 1 or 3, H, W) -> (N, 3, H, W)"""
-    return images.expand(-1, 3, -1, -1)
 
 
 # ------------------------------------------------------------------------------------------------ networks

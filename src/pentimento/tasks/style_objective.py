@@ -25,7 +25,7 @@ from pentimento.errors import ImageError, InputError
 from pentimento.features import FeatureNetwork
 from pentimento.losses import gram, total_variation
 
-__all__ = ["Goal", "Objective", "Style", "check_styles", "cover", "resized", "statistics"]
+__all__ = ["Goal", "Objective", "Style", "check_styles", "cover", "no_longer", "resized", "statistics"]
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYERS = ("relu4_2", "relu4_1")  # the first that the network has
@@ -154,6 +154,13 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[2:] == (height, width):
         return image
     return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def no_longer(image: Tensor, longest_px: int) -> Tensor:
+    """(N, C, H, W) scaled down to that longer side, where it is longer."""
+    height, width = image.shape[2:]
+    factor = min(1.0, longest_px / max(height, width))
+    return resized(image, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
 def _style_at(image: Tensor, longest_px: float) -> Tensor:

@@ -24,7 +24,7 @@ from pentimento.model import Model
 from pentimento.models import STYLES
 from pentimento.runtime import atomic_write
 from pentimento.tasks.pictures import computing, model_name, placed
-from pentimento.tasks.style_objective import LEAST_STYLE_PX, resized
+from pentimento.tasks.style_objective import LEAST_STYLE_PX, no_longer
 
 __all__ = [
     "NamedStyle",
@@ -104,8 +104,7 @@ def style_picture(path: Path, longest_px: int | None = None) -> Tensor:
             f"style: {path.name} is {width}x{height} px; at least {LEAST_STYLE_PX}x{LEAST_STYLE_PX} expected, a "
             "smaller picture has no look to take"
         )
-    factor = 1.0 if longest_px is None else min(1.0, longest_px / max(height, width))
-    return resized(picture, max(1, round(height * factor)), max(1, round(width * factor)))
+    return picture if longest_px is None else no_longer(picture, longest_px)
 
 
 def encode(model: Model, picture: Tensor) -> Tensor:

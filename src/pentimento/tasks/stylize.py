@@ -30,7 +30,7 @@ from pentimento.tasks.files import Job
 from pentimento.tasks.masks import Shares, read_regions
 from pentimento.tasks.optimize import Objective, Schedule, Step, Style, optimize
 from pentimento.tasks.pictures import AnyPicture, Treatment
-from pentimento.tasks.style_objective import resized
+from pentimento.tasks.style_objective import no_longer
 from pentimento.tasks.styles import NamedStyle, encode, style_picture
 from pentimento.tasks.tiles import Window
 
@@ -116,7 +116,7 @@ def stylized(
 
 def _matched(model: Model, look: Look, picture: Picture) -> Look:
     """The look of the same styles in the colours of `picture`."""
-    content = _no_longer(_in_colour(picture), COLOURS_PX)
+    content = no_longer(_in_colour(picture), COLOURS_PX)
 
     def matched(style: NamedStyle) -> NamedStyle:
         painting = style_picture(style.files[0], look.style_px)
@@ -134,13 +134,6 @@ def _in_memory(picture: AnyPicture, job: Job) -> Picture:
 def _in_colour(picture: Picture) -> Tensor:
     """(1, 3, H, W), the alpha left aside."""
     return picture.to_tensor(None)[None].expand(-1, 3, -1, -1)
-
-
-def _no_longer(image: Tensor, longest_px: int) -> Tensor:
-    """(N, C, H, W) scaled down to that longer side, where it is longer."""
-    height, width = image.shape[2:]
-    factor = min(1.0, longest_px / max(height, width))
-    return resized(image, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
 def _treatment(
@@ -282,7 +275,7 @@ def optimize_file(
     for number, (file, share) in enumerate(zip(style_files, shares, strict=True)):
         painting = style_picture(file)
         _check_style_memory(search, picture, painting, per_px)
-        painting = match_colours(painting, _no_longer(content, COLOURS_PX)) if search.colours == "matched" else painting
+        painting = match_colours(painting, no_longer(content, COLOURS_PX)) if search.colours == "matched" else painting
         styles.append(Style(painting.to(device), share, masks[number].to(device) if masks else None))
     record = replace(
         pictures.record("stylize", None, options, [job.source, *style_files, *mask_files]),
