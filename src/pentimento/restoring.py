@@ -3,8 +3,8 @@
     y -> the damaged picture     x -> what it should become     m -> 1 where pixels are missing
     s -> how badly it was damaged: sigma / 255 of noise, or (100 - JPEG quality) / 100
 
-A network sees y (gray where m is 1), s as a map and m, and gives x - y: what to change. For enlargement, y is brought
-to the new size first. Where s is not told, a small estimator guesses it, trained alongside.
+A network sees y (where m is 1, what surrounds it, smoothed), s as a map and m, and gives x - y: what to change. For
+enlargement, y is brought to the new size first. Where s is not told, a small estimator guesses it, trained alongside.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
-from pentimento.layers import PatchDiscriminator, pad_to_multiple
+from pentimento.layers import HOLE_GRID_PX, HOLE_REACH_PX, PatchDiscriminator, fill_holes, pad_to_multiple
 from pentimento.losses import PictureLosses, charbonnier, discriminator_loss, generator_loss, perceptual_distance
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
@@ -26,8 +27,6 @@ from pentimento.runtime import Draws
 __all__ = ["RestoringModel", "StrengthEstimator", "Told"]
 
 Told = Literal["nothing", "noise", "jpeg"]
-
-HOLE = 0.5  # what a network sees where pixels are missing
 
 
 class RestoringModel(Model):
@@ -66,7 +65,7 @@ class RestoringModel(Model):
         """The network's results, better and better, (N, C, scale * H, scale * W), perhaps without end.
 
         Args:
-            y: (N, C, H, W), gray where pixels are missing.
+            y: (N, C, H, W), filled where pixels are missing.
             seen: (N, in_channels, H, W): y, the map of s, m.
         """
         raise NotImplementedError
@@ -186,6 +185,12 @@ class RestoringModel(Model):
             whole = made.float().reshape(len(images), -1, *made.shape[2:])  # (N, C, sH, sW)
             yield whole if whole.shape[1] == images.shape[1] else whole.mean(1, keepdim=True)
 
+    def _reach(self, multiple: int, overlap_px: int, numbers: float) -> Reach:
+        """Of a network by itself, with what filling holes adds; `numbers` are held at once per pixel and picture."""
+        if self.takes_masks:
+            multiple, overlap_px = max(multiple, HOLE_GRID_PX), overlap_px + HOLE_REACH_PX  # both powers of two
+        return Reach(multiple, overlap_px, bytes_per_px=round(4 * numbers * self._at_once), scale=self.scale)
+
     @property
     def _at_once(self) -> int:
         """How many pictures a picture is at most: a gray model takes the channels of a colour one side by side."""
@@ -205,7 +210,7 @@ class RestoringModel(Model):
             parts.append(strength.to(images.dtype).expand(-1, 1, *images.shape[2:]))
         if self.takes_masks:
             masks = images.new_zeros((len(images), 1, *images.shape[2:])) if masks is None else masks
-            images = images * (1 - masks) + HOLE * masks
+            images = fill_holes(images, masks)
             parts.append(masks)
         return images, torch.cat([images, *parts], 1)
 

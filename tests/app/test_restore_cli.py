@@ -156,13 +156,15 @@ def test_compare(restore):
 @pytest.mark.parametrize("model", ["noise", "holes", "twice", "passes"])
 def test_tiles_are_the_whole_within_one_level(restore, model, monkeypatch):
     monkeypatch.setattr(memory, "_held_bytes", lambda: 0)
-    noise("in.png", 150, 230)
+    height, width = (450, 610) if model == "holes" else (150, 230)  # holes are filled from far away
+    noise("in.png", height, width)
     assert restore("in.png", "--out", "whole.png", model=model)[0] == 0
     reach = task.cast(task.Restores, build(*_config(model))).reach
-    least = (2 * reach.overlap_px + 3 * reach.multiple_px) ** 2 * reach.bytes_per_px + 230 * 150 * 12 * reach.scale**2
+    least = (2 * reach.overlap_px + 3 * reach.multiple_px) ** 2 * reach.bytes_per_px
+    least += height * width * 12 * reach.scale**2
     code, _, err = restore("in.png", "--memory", f"{least // 1000}KB", "--out", "tiled.png", model=model)
     assert code == 0, err
-    plan = tiles.plan(150, 230, reach, least)
+    plan = tiles.plan(height, width, reach, least)
     assert plan.count > 1
     assert np.abs(pixels("whole.png").astype(int) - pixels("tiled.png")).max() <= 1
 

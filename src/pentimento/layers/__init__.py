@@ -8,6 +8,7 @@ from pentimento.layers.convolutional import (
     feature_stages,
     pad_to_multiple,
 )
+from pentimento.layers.holes import HOLE_GRID_PX, HOLE_REACH_PX, fill_holes
 from pentimento.layers.trunks import (
     Backbone,
     Decoder,
@@ -21,6 +22,8 @@ from pentimento.layers.trunks import (
 
 __all__ = [
     "FEATURE_LAYERS",
+    "HOLE_GRID_PX",
+    "HOLE_REACH_PX",
     "Backbone",
     "ConditionEmbedding",
     "Decoder",
@@ -32,6 +35,7 @@ __all__ = [
     "add_spectral_norm",
     "centre_fit",
     "feature_stages",
+    "fill_holes",
     "pad_to_multiple",
     "truncate_normal",
 ]

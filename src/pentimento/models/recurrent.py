@@ -85,4 +85,4 @@ class Recurrent(RestoringModel):
         numbers = sum((10 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
         numbers += 2 * self.in_channels + 6 * self.spec.channels
         multiple = self.shrink * self.network.multiple
-        return Reach(multiple, overlap_px=max(8 * multiple, 32), bytes_per_px=round(4 * numbers * self._at_once))
+        return self._reach(multiple, max(8 * multiple, 32), numbers)

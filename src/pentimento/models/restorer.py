@@ -72,5 +72,4 @@ class Restorer(RestoringModel):
         numbers = sum((6 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
         numbers += self.in_channels + 4 * self.spec.channels * self.scale**2
         multiple = self.shrink * self.network.multiple
-        bytes_per_px = round(4 * numbers * self._at_once)
-        return Reach(multiple, overlap_px=max(4 * multiple, 32), bytes_per_px=bytes_per_px, scale=self.scale)
+        return self._reach(multiple, max(4 * multiple, 32), numbers)
