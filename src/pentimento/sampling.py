@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from pentimento.errors import ModelError, suggest
 from pentimento.model import Condition, Model
 from pentimento.runtime import Draws
 
-__all__ = ["SAMPLE_CHUNK", "default_condition", "run_stages", "sample_chunks"]
+__all__ = ["SAMPLE_CHUNK", "Draw", "default_condition", "run_stages", "sample_chunks"]
 
+Draw = Callable[[Mapping[str, Tensor], Condition], Tensor]  # noise and what is told -> images
 SAMPLE_CHUNK = 32  # samples a forward pass; fixed, so that a seed gives the same image at any count
 
 
@@ -64,7 +65,7 @@ def sample_chunks(
     indices: Sequence[int],
     seed: int,
     truncation: float | None = None,
-    given: tuple[Tensor, Tensor] | None = None,
+    draw: Draw | None = None,
 ) -> Tensor:
     """Images of the samples called `indices` under `seed`: (N, C, H, W) on the CPU.
 
@@ -72,13 +73,12 @@ def sample_chunks(
     of a convolution depends on the batch size: so sample i of a seed is the same picture at any count.
 
     Args:
-        model: anything that `Samples`, or with `given` that `Regenerates`.
+        model: anything that `Samples`, or with `draw` whatever that takes.
         condition: of these samples.
         indices: of the samples.
         seed: of their noise.
         truncation: see `Samples.draw_noise`.
-        given: a picture (C, H, W) and a mask (1, H, W): each sample is this picture with what the mask covers drawn
-            anew.
+        draw: makes the images of noise and a condition; `Samples.sample` where left out.
     """
     was_training = model.training
     model.eval()
@@ -90,11 +90,7 @@ def sample_chunks(
             draws = Draws(seed, [indices[i] for i in padded], device=model.device)
             noise = model.draw_noise(draws, truncation)
             told = condition[padded].to(model.device)
-            if given is None:
-                chunk = model.sample(noise, told)
-            else:
-                image, mask = (t.to(model.device).expand(SAMPLE_CHUNK, -1, -1, -1) for t in given)
-                chunk = model.regenerate(image, mask, noise, told)
+            chunk = (draw or model.sample)(noise, told)
             pictures.append(chunk[: len(rows)].float().clamp(0, 1).cpu())
     finally:
         model.train(was_training)

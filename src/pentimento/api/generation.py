@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pentimento import __version__
 from pentimento.api.options import Callback, Flag, read_attributes, say_licence
 from pentimento.errors import ExistsError, InputError
-from pentimento.runtime import no_progress
+from pentimento.runtime import Progress, ProgressCallback, no_progress
 
 __all__ = ["GenerateResult", "generate"]
 
@@ -48,6 +48,7 @@ def generate(
     interpolate: int | None = None,
     image: Path | None = None,
     mask: Path | None = None,
+    do: Annotated[Sequence[str], Parameter(negative="")] = (),
     device: str = "auto",
     overwrite: Flag = False,
     progress: Callback = no_progress,
@@ -67,11 +68,13 @@ def generate(
         interpolate: Walk from one latent to another in so many pictures, a row for each pair.
         image: A picture of which a part is drawn anew, by a model that draws pixel by pixel (cnn).
         mask: Of that picture, white (or transparent) where it is drawn anew, given what precedes in the model's order.
+        do: Set something within the model and leave all else as it was: latent[3]=1.5, up2[17]=0, up2[3,17]=mean, or
+            @FILE of a set that explain dissect saved; repeatable.
         device: auto, cpu, cuda, cuda:N or mps.
         overwrite: Replace what stands at OUT.
     """
     from pentimento import images
-    from pentimento.capabilities import Regenerates, Samples, require
+    from pentimento.capabilities import Samples, require
     from pentimento.models import MODELS, load
     from pentimento.runtime import choose_device
     from pentimento.tasks import generate as task
@@ -83,10 +86,7 @@ def generate(
     loaded = load(model, choose_device(device))
     require(loaded, Samples, "generate", MODELS)
     say_licence(loaded.origin, progress)
-    kept = None
-    if given is not None:
-        require(loaded, Regenerates, "generate --image", MODELS)
-        kept = task.read_given(loaded, *given)
+    draw, done = _draw(loaded, given, do, interpolate, seed, progress)
     asked = read_attributes(attributes)
     condition = task.make_condition(loaded, count, seed, label, asked)
     options = {
@@ -95,17 +95,18 @@ def generate(
         "attributes": asked,
         "truncation": truncation,
         "interpolate": interpolate,
+        "do": done,
     }
     record = _recorder("generate", loaded, seed, options, given)
     if is_sheet:
         if interpolate is not None:
             sheet = task.interpolate(loaded, condition, count, interpolate, seed, truncation)
         else:
-            sheet = task.generate_grid(loaded, condition, count, seed, truncation, kept)
+            sheet = task.generate_grid(loaded, condition, count, seed, truncation, draw)
         images.write(out, sheet, provenance=record(None))
         files = [out]
     else:
-        how: dict[str, Any] = {"truncation": truncation, "given": kept, "overwrite": overwrite, "progress": progress}
+        how: dict[str, Any] = {"truncation": truncation, "draw": draw, "overwrite": overwrite, "progress": progress}
         files = task.generate_folder(loaded, condition, count, seed, out, record, **how)
     assert loaded.origin is not None
     return GenerateResult(out, files, count, seed, loaded.origin.weights_sha256)
@@ -138,13 +139,42 @@ def _given_files(image: Path | None, mask: Path | None, interpolate: int | None)
     return Path(image), Path(mask)
 
 
+def _draw(
+    model: Any,
+    given: tuple[Path, Path] | None,
+    do: Sequence[str],
+    interpolate: int | None,
+    seed: int,
+    progress: ProgressCallback,
+) -> tuple[Any, list[str]]:
+    """What draws the pictures, where that is not the model as it is; and what was set in it, in words."""
+    from pentimento import interventions
+    from pentimento.capabilities import Intervenes, Regenerates, require
+    from pentimento.models import MODELS
+    from pentimento.tasks import generate as task
+
+    if do and (given is not None or interpolate is not None):
+        raise InputError("--do: goes neither with --image nor with --interpolate")
+    if given is not None:
+        require(model, Regenerates, "generate --image", MODELS)
+        return task.redraw(model, *given), []
+    if not do:
+        return None, []
+    require(model, Intervenes, "generate --do", MODELS)
+    dos = interventions.parse_all(do)
+    for warning in interventions.check(model, dos):
+        progress(Progress("do", 0, message=warning))
+    dos = interventions.resolve(model, dos, seed)
+    return lambda noise, told: interventions.run(model, noise, told, dos), [str(each) for each in dos]
+
+
 def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any], given: tuple[Path, Path] | None) -> Any:
     """A function from a sample's index (None for a sheet) to its provenance record."""
     import hashlib
 
     from pentimento.provenance import Provenance
 
-    told = {k: v for k, v in options.items() if v not in (None, {}, ())}
+    told = {k: v for k, v in options.items() if v not in (None, {}, (), [])}
     inputs = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in given or ()}
 
     def record(index: int | None) -> Provenance:

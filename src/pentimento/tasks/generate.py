@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +19,9 @@ from pentimento.errors import ExistsError, ImageError, ModelError
 from pentimento.model import Condition, DataSpec, Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Draws, Progress, ProgressCallback, atomic_folder, no_progress
-from pentimento.sampling import SAMPLE_CHUNK, default_condition, sample_chunks
+from pentimento.sampling import SAMPLE_CHUNK, Draw, default_condition, sample_chunks
 
-__all__ = ["Given", "generate_folder", "generate_grid", "interpolate", "make_condition", "read_given", "slerp"]
-
-Given = tuple[Tensor, Tensor]  # a picture (C, H, W) and a mask (1, H, W) of 0 and 1
+__all__ = ["generate_folder", "generate_grid", "interpolate", "make_condition", "redraw", "slerp"]
 
 
 def make_condition(
@@ -69,8 +68,8 @@ def _attribute_value(spec: DataSpec, name: str, value: float | str) -> float:
     return number
 
 
-def read_given(model: Model, image: Path, mask: Path) -> Given:
-    """A picture and the mask of what is to be drawn anew in it (white), as `model` takes them.
+def redraw(model: Any, image: Path, mask: Path) -> Draw:
+    """Draws a picture whose part under the mask (white) is new, by a `model` that `Regenerates`.
 
     Raises:
         ImageError: a file that cannot be read, a picture of another size or channels than the model's, a mask of
@@ -85,7 +84,14 @@ def read_given(model: Model, image: Path, mask: Path) -> Given:
     covered = (recolour(covered[None], 1)[0] > 0.5).float()
     if not covered.any():
         raise ImageError(f"--mask: {mask} has no white, so nothing would be drawn anew")
-    return recolour(picture[None], channels)[0], covered
+    picture = recolour(picture[None], channels)
+
+    def draw(noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        given = (t.to(model.device).expand(SAMPLE_CHUNK, -1, -1, -1) for t in (picture, covered[None]))
+        made: Tensor = model.regenerate(*given, noise, condition)
+        return made
+
+    return draw
 
 
 def _size(picture: Tensor) -> str:
@@ -98,10 +104,10 @@ def generate_grid(
     count: int,
     seed: int,
     truncation: float | None = None,
-    given: Given | None = None,
+    draw: Draw | None = None,
 ) -> Tensor:
     """`count` samples on one sheet, (C, H, W)."""
-    return images.grid(sample_chunks(model, condition, range(count), seed, truncation, given))
+    return images.grid(sample_chunks(model, condition, range(count), seed, truncation, draw))
 
 
 def generate_folder(
@@ -113,7 +119,7 @@ def generate_folder(
     provenance: Callable[[int], Provenance],
     *,
     truncation: float | None = None,
-    given: Given | None = None,
+    draw: Draw | None = None,
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Path]:
@@ -123,7 +129,7 @@ def generate_folder(
 
     Args:
         provenance: the record of sample number i.
-        given: see `read_given`.
+        draw: see `pentimento.sampling.sample_chunks`.
         overwrite: replace a folder that an earlier call wrote.
 
     Raises:
@@ -137,7 +143,7 @@ def generate_folder(
     with atomic_folder(folder, replace=overwrite) as temporary:
         for begin in range(0, count, SAMPLE_CHUNK):
             rows = range(begin, min(begin + SAMPLE_CHUNK, count))
-            pictures = sample_chunks(model, condition[list(rows)], rows, seed, truncation, given)
+            pictures = sample_chunks(model, condition[list(rows)], rows, seed, truncation, draw)
             for i, picture in zip(rows, pictures, strict=True):
                 names.append(f"{i:06d}.png")
                 images.write(temporary / names[-1], picture, provenance=provenance(i))
