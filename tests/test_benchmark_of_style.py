@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from kornia.color import rgb_to_lab
+from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
@@ -323,3 +325,111 @@ def test_each_part_says_the_command_that_repeats_it(optimisation, monkeypatch, t
     page = importlib.import_module("report").render(tmp_path)
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert headings == [f"## Style transfer: {title}" for title in script.PARTS.values()]
+
+
+# --------------------------------------------------------------------------------------------- translation
+@pytest.fixture
+def translation(optimisation):
+    return importlib.import_module("style_translation")
+
+
+@pytest.fixture
+def split():
+    """Emoji whose tone is an affine function of RGB, white around them."""
+    yellow = F.pad(noise(4, 3, 12, 12) * 0.6 + 0.2, (2, 2, 2, 2), value=1.0)
+    dark = torch.stack([0.5 * yellow[:, 0] + 0.1, 0.8 * yellow[:, 2], yellow[:, 1] - 0.1], 1)
+    return {"dark": (yellow, torch.where(yellow < 1, dark, yellow))}
+
+
+@pytest.fixture
+def emoji(translation, monkeypatch, tmp_path):
+    """Six yellow emoji of 16x16 with a transparent border, in five tones each; of a seventh, one tone is missing."""
+    alpha = F.pad(torch.ones(1, 10, 10), (3, 3, 3, 3))
+    for number in range(7):
+        for place, tone in enumerate(["", "_1f3fb", "_1f3fc", "_1f3fd", "_1f3fe", "_1f3ff"][: 6 - (number == 6)]):
+            colours = noise(3, 16, 16, seed=number) * (1 - 0.1 * place)
+            samples = (torch.cat([colours, alpha]) * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(samples).save(tmp_path / f"emoji_u1f44{number}{tone}.png")
+    monkeypatch.setattr(translation, "shared", lambda inside: tmp_path)
+    return tmp_path
+
+
+def test_emoji_are_paired_split_and_put_over_white(translation, emoji, tmp_path):
+    translation.pair_up(tmp_path / "out")
+    train, test = (translation.read_split(tmp_path / "out", part) for part in ("train", "test"))
+    assert set(train) == set(test) == {"light", "medium-light", "medium", "medium-dark", "dark"}
+    assert {tuple(side.shape) for both in train.values() for side in both} == {(4, 3, 16, 16)}
+    drawn = [images.read(emoji / f"emoji_u1f44{number}_1f3ff.png").to_tensor() for number in (0, 5)]
+    assert torch.allclose(test["dark"][1], torch.stack(drawn), atol=1 / 254)
+    assert torch.equal(test["dark"][0], test["light"][0])
+    assert test["dark"][0][:, :, :3].min() == 1
+
+
+def test_the_affine_map_is_found_and_spares_the_white(translation, split):
+    yellow, dark = split["dark"]
+    assert torch.allclose(translation.affine(split)(yellow, "dark"), dark, atol=1e-5)
+
+
+def test_the_colour_table_knows_the_mean_change_of_each_colour(translation):
+    yellow = torch.tensor([[0, 7, 8, 255]]).expand(1, 3, 1, 4) / 255  # three cells of the table
+    dark = (yellow + torch.tensor([2.0, 4.0, 6.0, 0.0]) / 255).float()
+    make = translation.colour_table({"dark": (yellow, dark)})
+    assert (255 * (make(yellow, "dark") - yellow))[0, 1, 0].tolist() == pytest.approx([3, 3, 6, 0], abs=1e-4)
+    unknown = torch.full((1, 3, 1, 1), 0.5)
+    assert torch.equal(make(unknown, "dark"), unknown)
+
+
+def test_colours_are_transferred_to_the_statistics_of_a_tone(translation, split):
+    yellow, dark = split["dark"]
+    inside = translation.foreground(yellow)
+    pale = torch.where(inside, 0.5 + 0.1 * dark, yellow)[:1]  # gray enough for all to stay in the gamut
+    made = translation.colour_transfer({"dark": (yellow[:1], pale)})(yellow, "dark")
+    wanted = translation.moments(rgb_to_lab(pale), inside[:1])
+    for found, other in zip(translation.moments(rgb_to_lab(made), inside), wanted, strict=True):
+        assert torch.allclose(found, other.expand_as(found), atol=0.05)
+    assert torch.equal(made.where(~inside, 1), torch.ones_like(made))
+
+
+def test_measures_know_which_way_is_better(translation, split):
+    methods = {"ours": lambda yellow, tone: split[tone][1], "left": lambda yellow, _: yellow}
+    scores = translation.score(methods, split)
+    assert scores["ours"].shape == (3, 4)
+    assert scores["ours"][0].max() < 0.3  # of rounding to 8 bits
+    found = translation.compared("x", scores, "ours", ("left",))
+    assert [(f.name, f.unit, f.peer, f.met) for f in found] == [
+        ("x, L1, beside left", "of 255", "left", True),
+        ("x, SSIM, beside left", "", "left", True),
+        ("x, PSNR, beside left", "dB", "left", True),
+    ]
+    assert found[0].value < found[0].peer_value
+    assert {f.met for f in translation.compared("x", scores, "left", ("ours",))} == {False}
+    assert {f.met for f in translation.compared("x", scores, "left", ())} == {None}
+
+
+def test_translation_of_untrained_models(translation, emoji, monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    spec = DataSpec(
+        channels=3, height_px=16, width_px=16, classes=("dark", "light", "medium", "medium-dark", "medium-light")
+    )
+    models = {
+        "tones": build("pix2pix", {"spec": spec, "widths": (4,), "blocks": 1, "conditional": True}).eval(),
+        "cycle": build("cyclegan", {"spec": spec, "widths": (4,), "blocks": 1}).eval(),
+    }
+    monkeypatch.setattr(translation, "load", models.get)
+    monkeypatch.setattr(translation, "trained", lambda where, model: f"{where} not at all")
+    options = importlib.import_module("style").make_options()
+    arguments = ["--tones", "tones", "--unpaired", "cycle", "--unpaired-tone", "medium"]
+    found, about = translation.translation(
+        options.parse_args([*arguments, "--sheet", str(tmp_path / "made" / "s.png")])
+    )
+    assert about == ["emoji-tone: tones not at all.", "CycleGAN: cycle not at all."]
+    assert [f.peer for f in found if "L1" in f.name] == [
+        *(methods := ["the yellow emoji", "colour transfer", "affine colour map", "colour table"]),
+        *methods,
+        "emoji-tone",
+    ]
+    assert [f.met is None for f in found[12:17]] == [False, False, True, True, True]
+    sheet = images.read(tmp_path / "made" / "s-translation.png")  # two emoji and an empty place, five pictures of each
+    assert (sheet.height_px, sheet.width_px) == (2 + 18, 2 + 18 * 15)
+    alone, _ = translation.translation(options.parse_args(["--tones", "tones"]))
+    assert alone == found[:12]

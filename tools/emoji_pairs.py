@@ -9,12 +9,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+__all__ = ["TEST_EVERY", "TONES", "pair_up"]
+
 TONES = {"1f3fb": "light", "1f3fc": "medium-light", "1f3fd": "medium", "1f3fe": "medium-dark", "1f3ff": "dark"}
 TEST_EVERY = 5
 
 
-def main(emoji: Path, out: Path) -> None:
-    """Link every pair."""
+def pair_up(emoji: Path, out: Path) -> int:
+    """Link every pair; returns of how many emoji, each in all tones.
+
+    Args:
+        emoji: folder of the pictures, called as Noto calls them.
+        out: folder to make.
+    """
     pairs: dict[str, dict[str, Path]] = {}
     for path in sorted(emoji.glob("emoji_u*.png")):
         parts = path.stem.split("_")
@@ -30,8 +37,9 @@ def main(emoji: Path, out: Path) -> None:
                 link = out / split / side / TONES[tone] / f"{base}.png"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(source.resolve())
-    sys.stdout.write(f"{out}: {len(whole)} emoji in {len(TONES)} tones\n")
+    return len(whole)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    folder = Path(sys.argv[2])
+    sys.stdout.write(f"{folder}: {pair_up(Path(sys.argv[1]), folder)} emoji in {len(TONES)} tones\n")
