@@ -7,6 +7,7 @@
     │   ├── RecipeError          2    422   an unknown key, a wrong type, a value out of range
     │   ├── ModelError           2    422   a model that cannot be built, loaded or asked for this
     │   ├── EvaluationError      2    422   a measurement that these pictures or this network do not allow
+    │   ├── CausalError          2    422   a causal question that these data or this model do not allow
     │   ├── ProtocolError        2    422   two numbers that were measured differently and so do not compare
     │   └── NotFoundError        2    404   a path or a name that does not exist
     ├── ExistsError              2    409   writing there would destroy something
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BusyError",
+    "CausalError",
     "DataError",
     "EvaluationError",
     "ExistsError",
@@ -76,6 +78,10 @@ class ModelError(InputError):
 
 class EvaluationError(InputError):
     """A measurement that these pictures, this many of them, or this network do not allow."""
+
+
+class CausalError(InputError):
+    """A causal question that these data or this model do not allow."""
 
 
 class ProtocolError(InputError):
