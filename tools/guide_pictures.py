@@ -1,0 +1,52 @@
+"""Make the pictures of the guides, from scikit-learn's photographs: `python tools/guide_pictures.py docs/pictures`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+
+from pentimento import api, images
+from pentimento.data.degrade import degrade
+from pentimento.data.degrade.steps import Creases, Dust, GaussianNoise, Gray, Scratches
+from pentimento.runtime import Draws
+
+CROP = (slice(60, 400), slice(120, 560))
+
+
+def main(out: Path) -> None:
+    """Write all."""
+    out.mkdir(parents=True, exist_ok=True)
+    old_photograph(out / "old-photograph.jpg")
+
+
+def old_photograph(path: Path) -> None:
+    """A photograph, aged by us; with what `--find-scratches` made of it; as it was."""
+    clean = torch.from_numpy(load_sample_image("china.jpg")[CROP].copy()).permute(2, 0, 1)[None] / 255
+    steps = [
+        Gray(),
+        Scratches(density=(1.0, 1.0), width_px=(1.5, 3.0)),
+        Creases(count=(2, 2), width_px=(2.0, 3.5)),
+        Dust(density=(12.0, 12.0), size_px=(2.0, 5.0)),
+        GaussianNoise(sigma=(3, 3)),
+    ]
+    aged = degrade(clean, steps, Draws(seed=1, indices=[0]))
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "scan.png", Path(folder) / "restored.png"
+        images.write(given, aged.images[0].clamp(0, 1))
+        api.restore([str(given)], out=made, find_scratches=True)
+        restored = images.read(made).to_tensor()
+    write(path, [aged.images[0].clamp(0, 1), restored, aged.targets[0]])
+
+
+def write(path: Path, row: list[Tensor]) -> None:
+    """Side by side."""
+    images.write(path, images.grid(torch.stack(row), columns=len(row)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
