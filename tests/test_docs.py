@@ -50,7 +50,8 @@ GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md
 PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-VERBS = ("train", "generate", "restore", "stylize", "translate", "evaluate", "models", "inspect")
+VERBS = ("train", "generate", "restore", "stylize", "translate", "evaluate", "explain", "models", "inspect")
+QUESTIONS = ("effects",)  # of explain
 
 
 @dataclass(frozen=True)
@@ -173,15 +174,17 @@ def flags_in_help(verb):
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream), pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
-        assert cli.run([verb, "--help"] if verb else ["--help"]) == 0
+        assert cli.run([*verb.split(), "--help"] if verb else ["--help"]) == 0
     return set(FLAG.findall(stream.getvalue())) | {"--help"}
 
 
 def check_command(text, place):
     """`text` begins after the word pentimento."""
-    verb = next(iter(text.split()), "")
+    verb, question = [*text.split(), "", ""][:2]
     general = flags_in_help(None)
-    if verb.startswith("-") or not verb:
+    if verb == "explain" and question in QUESTIONS:
+        unknown = set(FLAG.findall(text)) - general - flags_in_help(f"explain {question}")
+    elif verb.startswith("-") or not verb:
         unknown = set(FLAG.findall(text)) - general
     else:
         assert verb in VERBS, f"{place}: no command {verb!r}"
@@ -192,7 +195,8 @@ def check_command(text, place):
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_command_and_option_exists(page):
     text = page.read_text(encoding="utf-8")
-    known = flags_in_help(None).union(*(flags_in_help(verb) for verb in VERBS))
+    verbs = [*VERBS, *(f"explain {question}" for question in QUESTIONS)]
+    known = flags_in_help(None).union(*map(flags_in_help, verbs))
     for block in blocks(page):
         if block.language in ("console", "sh"):
             for line in block.text.replace("\\\n", " ").splitlines():

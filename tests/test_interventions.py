@@ -144,3 +144,13 @@ def test_a_usual_value_is_the_mean_over_samples_and_positions(model, monkeypatch
     x = run_stages(model, model.draw_noise(Draws(4, rows)), default_condition(model, rows, 4), stop="up1")
     (do,) = resolve(model, [Do("up1", "mean", (3, 0))], seed=4)
     assert do.value == pytest.approx(x[:, [3, 0]].mean((0, 2, 3)).tolist(), rel=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "texts", [[], ["up1[1]=0"], ["base[0]=1", "up1[3]+=1"], ["latent[0]=1", "up1[2]=0"], ["label=7"]]
+)
+def test_stages_that_were_run_before_are_not_run_again(model, drawn, texts):
+    dos = parse_all(texts)
+    usual = interventions.outputs(model, *drawn)
+    assert torch.equal(run(model, *drawn, dos, usual), run(model, *drawn, dos))

@@ -28,7 +28,20 @@ from pentimento.model import Condition, DataSpec, Model
 from pentimento.runtime import Draws, atomic_write
 from pentimento.sampling import SAMPLE_CHUNK, default_condition
 
-__all__ = ["Do", "check", "parse", "parse_all", "read_set", "resolve", "run", "usual_values", "write_set"]
+__all__ = [
+    "MEAN",
+    "Do",
+    "check",
+    "outputs",
+    "parse",
+    "parse_all",
+    "parse_doses",
+    "read_set",
+    "resolve",
+    "run",
+    "usual_values",
+    "write_set",
+]
 
 MEAN = "mean"
 FORMAT = 1  # of a file of interventions
@@ -82,6 +95,24 @@ def parse(text: str) -> Do:
             raise ModelError(f"--do: units are whole numbers from 0, e.g. {target}[3,17]=0, got {text!r}")
         units = tuple(dict.fromkeys(map(int, parts)))
     return Do(target, _number(value), units, shift=sign == "+=")
+
+
+def parse_doses(text: str) -> tuple[Do, ...]:
+    """Of ``latent[3]=-1,0,1``: one for each dose, increasing; of one value, or of ``@FILE``, as `parse_all`.
+
+    Raises:
+        ModelError: see `parse`; doses that are not numbers, or twice the same.
+    """
+    if text.startswith("@"):
+        return parse_all([text])
+    do = parse(text)
+    if not isinstance(do.value, str) or "," not in do.value:
+        return (do,)
+    doses = [_number(part.strip()) for part in do.value.split(",")]
+    numbers = sorted({dose for dose in doses if isinstance(dose, float)})
+    if len(numbers) < len(doses):
+        raise ModelError(f"--do: doses are different numbers, e.g. latent[3]=-1,0,1, got {text!r}")
+    return tuple(replace(do, value=number) for number in numbers)
 
 
 def _number(text: str) -> float | str:
@@ -167,13 +198,7 @@ def check(model: Any, dos: Sequence[Do]) -> list[str]:
 def _probe(model: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The noise of one sample, and what each stage makes of it."""
     noise = model.draw_noise(Draws(0, [0], device=model.device))
-    condition = default_condition(model, [0], 0).to(model.device)
-    made: dict[str, Tensor] = {}
-    x = None
-    with torch.no_grad():
-        for stage in model.stages:
-            x = made[stage] = model.run_stage(stage, x, noise, condition)
-    return noise, made
+    return noise, outputs(model, noise, default_condition(model, [0], 0).to(model.device))
 
 
 def _check_units(do: Do, values: Tensor, bound: float) -> list[str]:
@@ -266,7 +291,23 @@ def resolve(model: Any, dos: Sequence[Do], seed: int) -> tuple[Do, ...]:
     return tuple(resolved)
 
 
-def run(model: Any, noise: Mapping[str, Tensor], condition: Condition, dos: Sequence[Do]) -> Tensor:
+@torch.no_grad()
+def outputs(model: Any, noise: Mapping[str, Tensor], condition: Condition) -> dict[str, Tensor]:
+    """What each stage gives where nothing is set, for `run`."""
+    made: dict[str, Tensor] = {}
+    x = None
+    for stage in model.stages:
+        x = made[stage] = model.run_stage(stage, x, noise, condition)
+    return made
+
+
+def run(
+    model: Any,
+    noise: Mapping[str, Tensor],
+    condition: Condition,
+    dos: Sequence[Do],
+    usual: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """The images of `noise` and `condition` with `dos` set, (N, C, H, W).
 
     Args:
@@ -274,14 +315,20 @@ def run(model: Any, noise: Mapping[str, Tensor], condition: Condition, dos: Sequ
         noise: from its `draw_noise`.
         condition: of the same N samples, on its device.
         dos: checked and resolved.
+        usual: `outputs` of the same samples: stages before the first that is changed are taken from there.
     """
     by_target: dict[str, list[Do]] = {}
     for do in dos:
         by_target.setdefault(do.target, []).append(do)
-    noise = {name: _set_units(values, by_target.get(name, ())) for name, values in noise.items()}
-    condition = _tell(model, condition, by_target)
-    x = None
-    for stage in model.stages:
+    stages, x, first = model.stages, None, 0
+    if usual is not None and by_target.keys() <= set(stages):
+        first = min((stages.index(target) for target in by_target), default=len(stages) - 1)
+        x = _set_units(usual[stages[first]], by_target.get(stages[first], ()))
+        first += 1
+    else:
+        noise = {name: _set_units(values, by_target.get(name, ())) for name, values in noise.items()}
+        condition = _tell(model, condition, by_target)
+    for stage in stages[first:]:
         x = _set_units(model.run_stage(stage, x, noise, condition), by_target.get(stage, ()))
     assert x is not None
     return x

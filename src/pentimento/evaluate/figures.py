@@ -16,7 +16,7 @@ from pentimento.evaluate.records import Metric
 from pentimento.evaluate.report import Evaluation, metric_names
 from pentimento.evaluate.table import BETTER, is_share, shares_listed, shown
 
-__all__ = ["metric_figures", "share_figures", "sheet_figures"]
+__all__ = ["PICTURES_BYTES", "metric_figures", "share_figures", "sheet_figure", "sheet_figures"]
 
 PICTURES_BYTES = 5_500_000  # of all pictures together; base64 makes a third more of them
 SHARP_PX = 900  # longer side to which small pictures are enlarged, so that a browser only ever shrinks them
@@ -97,17 +97,18 @@ def sheet_figures(evaluation: Evaluation, reference_sheet: Tensor | None) -> dic
     rows: dict[str, str] = {}
     for caption in captions:
         figures = [
-            _sheet(s.sheets[caption], icon(i) + html.escape(s.name), f"{s.name}: {caption}", budget)
+            sheet_figure(s.sheets[caption], icon(i) + html.escape(s.name), f"{s.name}: {caption}", budget)
             for i, s in enumerate(evaluation.subjects)
             if caption in s.sheets
         ]
         if not rows and reference_sheet is not None:
-            figures.insert(0, _sheet(reference_sheet, "real pictures", "real pictures", budget))
+            figures.insert(0, sheet_figure(reference_sheet, "real pictures", "real pictures", budget))
         rows[caption] = f"<div class='sheets' style='--columns:{min(len(figures), 4)}'>{''.join(figures)}</div>"
     return rows
 
 
-def _sheet(sheet: Tensor, caption: str, alt: str, budget: int) -> str:
+def sheet_figure(sheet: Tensor, caption: str, alt: str, budget: int) -> str:
+    """A sheet (C, H, W) within the page, of at most `budget` bytes; `caption` is HTML, `alt` is text."""
     ratio = sheet.shape[1] / sheet.shape[2]
     style = " class='tall'" if ratio > 2 else " class='broad'" if ratio < 0.4 else ""
     image = f"<img src='{_data_uri(sheet, budget)}' alt='{html.escape(alt)}'>"

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pentimento.evaluate import markup
 from pentimento.evaluate.figures import metric_figures, share_figures, sheet_figures
 from pentimento.evaluate.plots import difference_plot, icon
 from pentimento.evaluate.records import Metric, Option, Protocol
 from pentimento.evaluate.report import Difference, Evaluation, metric_names
 from pentimento.evaluate.table import BETTER, is_share, marks, shown
-from pentimento.runtime import atomic_write
 
 __all__ = ["write_html"]
 
-_PAGE = Path(__file__).with_name("page.html")
 SHARES = "shares of classes"
 MISSING = "<span class='unit' role='img' aria-label='not measured'>–</span>"
 
@@ -51,16 +50,13 @@ def write_html(evaluation: Evaluation, path: Path, reference_sheet: Tensor | Non
         "To be judged by eye": judged and f"<div class='judged'>{judged}</div>",
         "How it was measured": _protocol_table(evaluation),
     }
-    parts = {
-        "title": _title([s.name for s in evaluation.subjects]),
-        "lead": _lead(evaluation),
-        "body": _subjects(evaluation) + "\n".join(f"<h2>{name}</h2>\n{s}" for name, s in sections.items() if s),
-        "version": html.escape(evaluation.package_version),
-        "time": html.escape(evaluation.time.replace("T", " ").replace("+00:00", " UTC")),
-    }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _PAGE.read_text(encoding="utf-8"))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    markup.write_page(
+        path,
+        _title([s.name for s in evaluation.subjects]) + ": an evaluation",
+        _lead(evaluation),
+        _subjects(evaluation) + markup.titled(sections),
+        (evaluation.package_version, evaluation.time),
+    )
 
 
 # --------------------------------------------------------------------------------------------------- parts
@@ -76,40 +72,15 @@ def _lead(evaluation: Evaluation) -> str:
     return f"<p class='lead'>{held} with seed {evaluation.seed}. Numbers come with 95&nbsp;% intervals.</p>"
 
 
-def _hash(digest: str) -> str:
-    return f"<code class='hash' title='{html.escape(digest)}'>{html.escape(digest[:12])}</code>" if digest else ""
-
-
-def _wide(table: str, label: str) -> str:
-    return f"<div class='wide' role='region' tabindex='0' aria-label='{label}'>{table}</div>"
-
-
-def _row(head: str, cells: Sequence[str], name: str = "", labels: Sequence[str] = ()) -> str:
-    """A row; the roles keep it one where a narrow screen lays it out as a block, and `labels` then head its cells."""
-    said = [f" data-label='{label}'" for label in labels] or [""] * len(cells)
-    drawn = "".join(f"<td role='cell'{label}>{cell}</td>" for cell, label in zip(cells, said, strict=True))
-    return f"<tr role='row'{name}><th role='rowheader' scope='row'>{head}</th>{drawn}</tr>"
-
-
-def _body(rows: Sequence[str]) -> str:
-    return f"<tbody role='rowgroup'>{''.join(rows)}</tbody>"
-
-
-def _table(style: str, columns: Sequence[str], bodies: str) -> str:
-    cells = "".join(f"<th role='columnheader' scope='col'>{name}</th>" for name in columns)
-    head = f"<thead role='rowgroup'><tr role='row'>{cells}</tr></thead>" if columns else ""
-    return f"<table role='table' class='{style}' style='--columns:{len(columns) - 1}'>{head}{bodies}</table>"
-
-
 def _subjects(evaluation: Evaluation) -> str:
     facts = [(icon(i) + html.escape(s.name), s.kind, s.count, s.digest) for i, s in enumerate(evaluation.subjects)]
     if against := evaluation.against:
         facts.append((html.escape(against.name), "real pictures", against.count, against.digest))
     rows = [
-        _row(f"{name} <span class='unit'>{html.escape(kind)}</span>", [f"{count:,}", _hash(digest)])
+        markup.row(f"{name} <span class='unit'>{html.escape(kind)}</span>", [f"{count:,}", markup.short_hash(digest)])
         for name, kind, count, digest in facts
     ]
-    return _table("subjects", ["", "pictures", "hash"], _body(rows))
+    return markup.table("subjects", ["", "pictures", "hash"], markup.body(rows))
 
 
 # ------------------------------------------------------------------------------------------------- numbers
@@ -123,7 +94,7 @@ def _numbers(evaluation: Evaluation) -> str:
         said.append("<i>Not comparable</i>: measured in different ways.")
     said.append("<i>Unbiased</i>: without what is due to the number of samples alone.")
     said.append("A small figure leads to how a number was measured.")
-    return f"<p class='quiet'>{' '.join(said)}</p>" + _wide(_metric_table(evaluation, names), "Numbers")
+    return f"<p class='quiet'>{' '.join(said)}</p>" + markup.wide(_metric_table(evaluation, names), "Numbers")
 
 
 def _metric_table(evaluation: Evaluation, names: Sequence[str]) -> str:
@@ -141,10 +112,10 @@ def _metric_table(evaluation: Evaluation, names: Sequence[str]) -> str:
         ]
         if not groups or groups[-1][0] != keys:
             groups.append((keys, []))
-        groups[-1][1].append(_row(_metric_head(found[0], keys, found[0].note if len(notes) == 1 else ""), cells))
+        groups[-1][1].append(markup.row(_metric_head(found[0], keys, found[0].note if len(notes) == 1 else ""), cells))
     columns = ["", *(icon(i) + html.escape(s.name) for i, s in enumerate(evaluation.subjects))]
     style = "numbers" if len(evaluation.subjects) < 4 else "numbers many"
-    return _table(style, columns, "".join(_body(rows) for _, rows in groups))
+    return markup.table(style, columns, "".join(markup.body(rows) for _, rows in groups))
 
 
 def _metric_head(metric: Metric, keys: Sequence[int], note: str) -> str:
@@ -176,14 +147,14 @@ def _differences(evaluation: Evaluation) -> str:
         rows = [_difference(d, place) for d in evaluation.differences if (d.first, d.second) == (first, second)]
         title = f"{html.escape(first)} minus {html.escape(second)}"
         head = f"<tr role='row'><th role='rowheader' scope='rowgroup' colspan='4' class='pair'>{title}</th></tr>"
-        bodies.append(_body([head, *rows]))
+        bodies.append(markup.body([head, *rows]))
     counted = sum(d.estimate.low < d.estimate.high for d in evaluation.differences)
     about = (
         "<p class='quiet'>One is named where the 95&nbsp;% interval of the difference excludes zero. Nothing was "
         f"corrected for the number of comparisons: of {counted}, about {counted * 0.05:.1g} would be named if none "
         "differed. Where a bias is known, it is taken out.</p>"
     )
-    return about + _wide(_table("differences", [], "".join(bodies)), "Differences")
+    return about + markup.wide(markup.table("differences", [], "".join(bodies)), "Differences")
 
 
 def _difference(row: Difference, place: Mapping[str, int]) -> str:
@@ -195,7 +166,9 @@ def _difference(row: Difference, place: Mapping[str, int]) -> str:
         said = "<span class='mark'>they differ</span>"
     else:
         said = f"<span class='unit'>{'not told apart' if interval else 'equal'}</span>"
-    return _row(html.escape(row.metric), [number, difference_plot(row.estimate, row.clear) if interval else "", said])
+    return markup.row(
+        html.escape(row.metric), [number, difference_plot(row.estimate, row.clear) if interval else "", said]
+    )
 
 
 def _refusals(evaluation: Evaluation) -> str:
@@ -212,7 +185,7 @@ def _classes(evaluation: Evaluation) -> str:
     names = [n for n in metric_names(evaluation.subjects) if is_share(n)]
     if not names:
         return ""
-    table = _wide(_metric_table(evaluation, names), "Classes")
+    table = markup.wide(_metric_table(evaluation, names), "Classes")
     return f"{share_figures(evaluation)}<details><summary>{len(names)} shares in numbers</summary>{table}</details>"
 
 
@@ -234,11 +207,11 @@ def _protocols(evaluation: Evaluation) -> list[Protocol]:
 def _protocol_table(evaluation: Evaluation) -> str:
     columns = ["", "measures", "samples", "held against", "seen through", "further"]
     rows = [
-        _row(str(k), _protocol_cells(evaluation, group), f" id='protocol-{k}'", columns[1:])
+        markup.row(str(k), _protocol_cells(evaluation, group), f" id='protocol-{k}'", columns[1:])
         for k, group in enumerate(_protocols(evaluation), 1)
     ]
     about = "<p class='quiet'>Numbers compare where all in a row is the same. Hashes are cut to twelve digits.</p>"
-    return about + _wide(_table("protocols", columns, _body(rows)), "How it was measured")
+    return about + markup.wide(markup.table("protocols", columns, markup.body(rows)), "How it was measured")
 
 
 def _protocol_cells(evaluation: Evaluation, group: Protocol) -> list[str]:
@@ -248,8 +221,9 @@ def _protocol_cells(evaluation: Evaluation, group: Protocol) -> list[str]:
     names = list(dict.fromkeys(SHARES if is_share(m.name) else m.name for _, m in here))
     if any(m.name in measured and _unnamed(m.protocol) != group for _, m in every):
         names[-1] += f" (of {', '.join(dict.fromkeys(s for s, _ in here))})"
-    against = f"{group.reference_count:,} of {html.escape(group.reference)} {_hash(group.reference_hash)}"
-    through = f"{html.escape(group.extractor)} {_hash(group.extractor_hash)}<small>{html.escape(group.resizer)}</small>"
+    against = f"{group.reference_count:,} of {html.escape(group.reference)} {markup.short_hash(group.reference_hash)}"
+    through = f"{html.escape(group.extractor)} {markup.short_hash(group.extractor_hash)}"
+    through += f"<small>{html.escape(group.resizer)}</small>"
     options = {"seed": group.seed, **group.options}
     further = ", ".join(f"{html.escape(key.replace('_', ' '))}&nbsp;{_option(v)}" for key, v in options.items())
     return [
@@ -263,4 +237,4 @@ def _protocol_cells(evaluation: Evaluation, group: Protocol) -> list[str]:
 
 def _option(value: Option) -> str:
     text = str(value)
-    return _hash(text) if re.fullmatch("[0-9a-f]{32,}", text) else html.escape(text)
+    return markup.short_hash(text) if re.fullmatch("[0-9a-f]{32,}", text) else html.escape(text)

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from pentimento.evaluate.intervals import Estimate
 
-__all__ = ["WIDTH", "Point", "Share", "difference_plot", "icon", "interval_plot", "scatter_plot", "share_plot"]
+__all__ = [
+    "WIDTH",
+    "Point",
+    "Share",
+    "curve_plot",
+    "difference_plot",
+    "icon",
+    "interval_plot",
+    "scatter_plot",
+    "share_plot",
+]
 
 WIDTH = 300
 COLOURS = 6
@@ -248,3 +258,27 @@ def difference_plot(estimate: Estimate, clear: bool) -> str:
     dot = f"<circle class='{'dot' if clear else 'dot hollow'}' cx='{scale(middle):.1f}' cy='9' r='3.6'/>"
     parts = _line(60, 0, 60, 18, "zero") + _whisker(scale, estimate, 9) + dot
     return f"<svg class='small' viewBox='0 0 120 18' aria-hidden='true'>{parts}</svg>"
+
+
+def curve_plot(x_name: str, y_name: str, places: Sequence[float], points: Sequence[Estimate]) -> str:
+    """Numbers with their intervals over `places` along an axis, joined by a line; empty where all are equal."""
+    limits = _range(points)
+    if limits is None or len(places) < 2:
+        return ""
+    top, bottom, left = 8.0, 180.0, 62.0
+    across, up = _Scale(places[0], places[-1], left + 8, RIGHT), _Scale(*limits, bottom, top)
+    parts = []
+    for tick, label in zip(up.ticks(5), _labels(up.ticks(5)), strict=True):
+        parts += [_line(left, up(tick), RIGHT, up(tick), "grid"), _text(left - 6, up(tick) + 4, label, "end", "tick")]
+    for tick, label in zip(across.ticks(5), _labels(across.ticks(5)), strict=True):
+        parts.append(_text(across(tick), bottom + 16, label, "middle", "tick"))
+    if limits[0] <= 0 <= limits[1]:
+        parts.append(_line(left, up(0), RIGHT, up(0), "zero"))
+    spots = [(across(x), up(e.value)) for x, e in zip(places, points, strict=True)]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
+    parts.append(f"<path class='whisker' fill='none' d='{path}'/>")
+    for (x, y), e in zip(spots, points, strict=True):
+        parts += [_line(x, up(e.low), x, up(e.high), "whisker"), _marker(0, x, y)]
+    parts.append(_text((left + RIGHT) / 2, bottom + 34, x_name, "middle"))
+    said = "; ".join(f"{x:g}: {e.value:.3g} ({e.low:.3g} to {e.high:.3g})" for x, e in zip(places, points, strict=True))
+    return _svg(bottom + 40, f"{y_name} over {x_name}: {said}", parts)

@@ -1,0 +1,91 @@
+"""`pentimento explain`, as a user types it, on the GAN that ships."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from pentimento.app import cli
+
+MODEL = "mnist-gan"
+
+
+@pytest.fixture
+def explain(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = cli.run(["explain", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_effects_with_intervals_refutations_and_a_page(explain, tmp_path):
+    asked = ("--do", "label=1", "--do", "latent[0]=-2,0,2", "--outcome", "brightness", "--count", 64)
+    code, out, err = explain("effects", MODEL, *asked, "--out", "report.html")
+    assert code == 0, err
+    assert re.search(r"do\(label=1\)\s+brightness", out)
+    study = json.loads((tmp_path / "report.json").read_text())
+    label = study["effects"][0]
+    assert label["value"] < 0 and label["high"] < 0  # a one has less ink than other digits
+    assert label["found"] and {r["name"] for r in label["refutations"]} >= {"dummy outcome", "stable", "on manifold"}
+    assert len(study["effects"]) == 4
+    assert study["correction"] == "Benjamini-Hochberg over 4 effects"
+    assert study["model_hash"]
+    page = (tmp_path / "report.html").read_text()
+    assert "do(label=1)" in page and "Over doses" in page and page.count("<img") == 2
+    assert "src='http" not in page and 'href="http' not in page
+
+
+def test_json_says_the_same(explain):
+    code, out, _ = explain("effects", MODEL, "--do", "label=1", "--count", 64, "--no-refute", "--json")
+    assert code == 0
+    (effect,) = json.loads(out)["report"]["effects"]
+    assert effect["intervention"] == "do(label=1)" and effect["refutations"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([MODEL, "--do", "lable=1"], "no 'lable'; did you mean 'label'"),
+        ([MODEL, "--do", "up1[99]=0"], "up1 has 32 units, 0 to 31"),
+        ([MODEL, "--do", "label=1", "--outcome", "brightnes"], "did you mean 'brightness'"),
+        ([MODEL, "--do", "label=1", "--count", 5], "--count: an interval needs 30 samples or more, got 5"),
+        ([MODEL, "--do", "label=1", "--level", 2], "--level: between 0 and 1"),
+        ([MODEL, "--do", "label=1", "--label", 2], "--label: is what --do sets"),
+        ([MODEL, "--do", "latent[0]=a,b"], "doses are different numbers"),
+        ([MODEL, "--do", "label=1", "--outcome", "saturation"], "is 0 for every picture"),
+        (["denoise", "--do", "label=1"], "families that can: "),
+        ([MODEL], "--do: nothing to set"),
+    ],
+)
+def test_bad_questions(explain, arguments, message):
+    code, out, err = explain("effects", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert out == ""
+
+
+def test_far_values_are_warned_of(explain):
+    code, _, err = explain("effects", MODEL, "--do", "latent[0]=9", "--count", 40, "--no-refute")
+    assert code == 0
+    assert "latent[0]=9: 6 beyond the 3 standard deviations that are usual" in " ".join(err.split())
+
+
+def test_a_report_is_not_overwritten(explain, tmp_path):
+    (tmp_path / "report.json").write_text("mine")
+    code, _, err = explain("effects", MODEL, "--do", "label=1", "--out", "report.json")
+    assert code == 2 and "report.json: exists" in err
+    assert (tmp_path / "report.json").read_text() == "mine"
+
+
+def test_a_set_in_generate(explain, tmp_path, capsys):
+    (tmp_path / "set.json").write_text('{"do": [{"target": "up1", "units": [3], "value": 0.0, "shift": false}]}')
+    assert cli.run(["generate", MODEL, "--do", "@set.json", "--count", "4", "--out", "changed.png"]) == 0
+    assert cli.run(["generate", MODEL, "--do", "up1[3]=0", "--count", "4", "--out", "same.png"]) == 0
+    assert (tmp_path / "changed.png").read_bytes() == (tmp_path / "same.png").read_bytes()
+    assert cli.run(["generate", MODEL, "--do", "up1[3]=0", "--interpolate", "3", "--out", "never.png"]) == 2
