@@ -15,7 +15,17 @@ ROOT = Path(pentimento.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 FLOOR = {"errors", "runtime", "validation", "provenance", "colour", "formats", "images", "large"}
-BUILDING = {"layers", "losses", "data", "model", "capabilities", "sampling", "interventions", "restoring", "translating"}
+BUILDING = {
+    "layers",
+    "losses",
+    "data",
+    "model",
+    "capabilities",
+    "sampling",
+    "interventions",
+    "restoring",
+    "translating",
+}
 ENGINES = {"training", "tasks", "evaluate"}
 # room -> the rooms it may import from (besides itself)
 ALLOWED: dict[str, set[str]] = {

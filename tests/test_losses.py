@@ -99,3 +99,9 @@ def test_perceptual_distance_by_hand():
     b = {"x": torch.tensor([[0.0, 1.0], [3.0, 0.0]])[None, :, None], "y": torch.ones(1, 3, 2, 2)}
     assert losses.perceptual_distance(a, b).tolist() == pytest.approx([0.5 * (2 + 0) / 2])
     assert losses.perceptual_distance(a, a).tolist() == [0]
+
+
+def test_relative_distance_by_hand():
+    wanted = torch.tensor([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    made = torch.tensor([[[0.0, 0.0]], [[1.0, 2.0]], [[1e-4, 0.0]]])
+    torch.testing.assert_close(losses.relative_distance(made, wanted), torch.tensor([1.0, 4.0, 1.0]))

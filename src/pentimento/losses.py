@@ -30,6 +30,7 @@ __all__ = [
     "logistic_log_prob",
     "mean_and_deviation",
     "perceptual_distance",
+    "relative_distance",
     "total_variation",
     "zero_centred_penalty",
 ]
@@ -195,6 +196,15 @@ def gram(maps: Tensor, weights: Tensor | None = None) -> Tensor:
         return rows @ rows.mT / rows.shape[2]
     share = weights.flatten(2)
     return (rows * share) @ rows.mT / share.sum(2, keepdim=True)
+
+
+def relative_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """``||made - wanted||^2 / ||wanted||^2``, (N,), of two (N, ...): 1 where nothing is reached, or nothing is left.
+
+    Of what is 0, or nearly, it is the squared distance in units of 1e-8.
+    """
+    length = wanted.square().flatten(1).sum(1).clamp(min=1e-8)
+    return (made - wanted).square().flatten(1).sum(1) / length
 
 
 def mean_and_deviation(maps: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:

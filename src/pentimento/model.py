@@ -242,6 +242,13 @@ class Model(nn.Module):
         """``{"loss": scalar to minimise, ...}`` with further scalars to log. Means over the batch, never sums."""
         raise NotImplementedError
 
+    def check(self, batch: Batch) -> None:
+        """Refuse data that the loss cannot be taken of; asked of one picture before a training writes anything.
+
+        Raises:
+            ModelError: what is missing or does not fit.
+        """
+
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Figures on a validation batch, with `monitor` among them; means over the batch."""
         return self.loss(self.players()[0].name, batch, draws)

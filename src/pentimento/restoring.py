@@ -110,6 +110,10 @@ class RestoringModel(Model):
             total = total + error  # they share no parameter, so its weight is without effect on the network
         return {"loss": total, **figures}
 
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`."""
+        self._training_pair(batch)
+
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.validate`."""
         return self.loss("restorer", batch, draws)

@@ -60,6 +60,36 @@ def bomb(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
+# ------------------------------------------------------------------------------- options of several values
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("stylize photo a b --mask m n --out x", "stylize photo a b --mask m --mask n --out x"),
+        ("stylize --in-place --out x photo a --mask=m n", "stylize --in-place --out x photo a --mask=m --mask n"),
+        ("stylize --mask m photo a", "stylize --mask m photo a"),
+        ("stylize photo --mask m a", "stylize photo --mask m a"),
+        ("stylize --weights 1 -2 photo a", "stylize --weights 1 --weights -2 photo a"),
+        ("stylize photo a --mask m -- n", "stylize photo a --mask m -- n"),
+        ("translate a b --attribute c=1 d=e --model m", "translate a b --attribute c=1 --attribute d=e --model m"),
+        ("train recipe --set a=1 b=2", "train recipe --set a=1 --set b=2"),
+        ("train --set a=1 recipe", "train --set a=1 recipe"),
+        ("evaluate a b --metrics c d --data e", "evaluate a b --metrics c --metrics d --data e"),
+        ("evaluate --metrics c a", "evaluate --metrics c a"),
+        ("train recipe --set --data x", "train recipe --set --data x"),
+        ("stylize --help", "stylize --help"),
+        ("nothing a", "nothing a"),
+    ],
+)
+def test_values_follow_one_another_and_what_is_positional_stays_so(given, meant):
+    assert cli._one_value_each(cli.build_app(), given.split()) == meant.split()
+
+
+def test_votes_and_subjects_are_not_mixed_up(pentimento):
+    code, _, error = pentimento("evaluate", "--votes", "a.json", "b.json")
+    assert code == 2
+    assert "--votes: are counted by themselves, without b.json; name --votes before each file" in error
+
+
 # ------------------------------------------------------------------------------------------------ good input
 def test_train_generate_inspect_from_a_folder_of_pictures(pentimento, tmp_path):
     for i in range(24):

@@ -49,7 +49,7 @@ def stylize(capsys, tmp_path, monkeypatch, models):
 
     def run(*arguments, model="painter"):
         capsys.readouterr()
-        chosen = ["--model", str(models / model)] if model else []
+        chosen = [] if model is None or "optimize" in arguments else ["--model", str(models / model)]
         code = cli.run(["stylize", *map(str, arguments), *chosen, "--json"])
         captured = capsys.readouterr()
         return code, json.loads(captured.out) if captured.out else None, captured.err
@@ -88,9 +88,32 @@ def test_a_painting_a_name_and_a_saved_vector(stylize):
     assert set(images.describe("a.png")["provenance"]["inputs"]) == {"photo.png", "red.png"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "photo.png red.png blue.png --weights 3 1",
+        "photo.png red.png blue.png --weights 3 --weights 1",
+        "--weights 3 1 photo.png red.png blue.png",
+        "--weights=3 --weights=1 photo.png red.png blue.png",
+    ],
+)
+def test_weights_one_after_another_or_repeated(line, stylize):
+    code, result, _ = stylize(*line.split(), "--out", "out.png")
+    assert (code, result["styles"]) == (0, {"red": 0.75, "blue": 0.25})
+
+
+def test_styles_of_one_name_keep_their_shares(stylize):
+    Path("other").mkdir()
+    picture("other/red.png", 30, 40, seed=3)
+    _, result, _ = stylize("photo.png", "red.png", "other/red.png", "--weights", "3", "1", "--out", "a.png")
+    assert result["styles"] == {"red.png": 0.75, "other/red.png": 0.25}
+    _, result, _ = stylize("photo.png", "red.png", "red.png", "other/red.png", *OPTIMIZE, "--out", "b.png")
+    assert result["styles"] == pytest.approx({"red.png": 2 / 3, "other/red.png": 1 / 3})
+
+
 def test_weights_1_and_0_are_the_single_style_exactly(stylize):
     stylize("photo.png", "red.png", "--out", "one.png")
-    stylize("photo.png", "red.png", "blue.png", "--weights", "1", "--weights", "0", "--out", "both.png")
+    stylize("photo.png", "red.png", "blue.png", "--weights", "1", "0", "--out", "both.png")
     stylize("photo.png", "red.png", "blue.png", "--out", "mean.png")
     assert np.array_equal(pixels("one.png"), pixels("both.png"))
     assert not np.array_equal(pixels("one.png"), pixels("mean.png"))
@@ -107,11 +130,25 @@ def test_a_blend_is_kept_under_a_name(stylize):
     assert "has several styles; write mine.safetensors:NAME; known: blend, dots" in error
 
 
+def test_a_style_that_was_kept_is_not_replaced_unasked(stylize):
+    store = ("--save-style", "mine.safetensors:red")
+    stylize("photo.png", "red.png", "--out", "a.png", *store)
+    before = Path("mine.safetensors").read_bytes()
+    code, _, error = stylize("photo.png", "blue.png", "--out", "b.png", *store)
+    assert code == 2
+    assert "--save-style: mine.safetensors has a style 'red' already; choose another name, or --overwrite or" in error
+    assert not Path("b.png").exists()
+    assert stylize("photo.png", "blue.png", "--out", "b.png", *store, "--skip-existing")[0] == 0
+    assert Path("mine.safetensors").read_bytes() == before
+    assert stylize("photo.png", "blue.png", "--out", "b.png", *store, "--overwrite")[0] == 0
+    assert Path("mine.safetensors").read_bytes() != before
+
+
 def test_each_style_in_its_region_and_the_picture_in_the_holes(stylize):
     halves()
     stylize("photo.png", "red.png", "--out", "red-all.png")
     stylize("photo.png", "blue.png", "--out", "blue-all.png")
-    both = ("red.png", "blue.png", "--mask", "left.png", "--mask", "right.png")
+    both = ("red.png", "blue.png", "--mask", "left.png", "right.png")
     assert stylize("photo.png", *both, "--out", "both.png")[0] == 0
     assert np.array_equal(pixels("both.png")[:, :30], pixels("red-all.png")[:, :30])
     assert np.array_equal(pixels("both.png")[:, 30:], pixels("blue-all.png")[:, 30:])
@@ -187,11 +224,31 @@ def test_a_folder_with_a_broken_file(stylize):
         (["photo.png", "tiny.png"], "style: tiny.png is 8x8 px; at least 16x16 expected"),
         (["photo.png", "pixel.png"], "style: pixel.png is 1x1 px; at least 16x16 expected"),
         (["photo.png", "dots", "--colours", "matched"], "needs the picture of a style, and dots is a vector"),
-        (["photo.png", "dots", "--size", "30"], "--size: for --method optimize; a model works at any size"),
+        (["photo.png", "dots", "--size", "30"], "--size: is for --method optimize; leave it out"),
+        (["photo.png", "dots", "--preview-every", "3"], "--preview-every: is for --method optimize; leave it out"),
+        (["photo.png", "dots", "--style-layers", "relu1_1"], "--style-layers: is for --method optimize; leave it out"),
         (["photo.png", "dots", "--save-style", "x"], "--save-style: FILE.safetensors:NAME expected, got 'x'"),
+        (
+            ["photo.png", "dots", "--mask", "left.png", "--save-style", "a.safetensors:b"],
+            "--save-style: keeps one style, or one blend, and --mask keeps styles apart; leave one out",
+        ),
+        (
+            ["photo.png", "red.png", "--colours", "matched", "--save-style", "a.safetensors:b"],
+            "--save-style: keeps a style in its own colours, and --colours matched changes them for each picture",
+        ),
         (["photo.png", "dots", "--memory", "10KB"], "memory:"),
         (["photo.png", "dots", "--method", "optimize", "--network", "perceptual"], "'dots' is no picture file"),
-        (["photo.png", "red.png", "--method", "optimize", "--strength", "0.5"], "--strength: is for a model"),
+        *(
+            (["photo.png", "red.png", "--method", "optimize", *given.split()], f"{given.split()[0]}: is for {line}")
+            for given, line in (
+                ("--model gone", "--method model; with --method optimize use --network"),
+                ("--strength 0.5", "--method model; with --method optimize use --style-weight and --content-weight"),
+                ("--style-size 64", "--method model; with --method optimize use --style-scale"),
+                ("--save-style a.safetensors:b", "--method model; leave it out"),
+                ("--lr 0.1", "--optimizer adam; leave it out"),
+                ("--seed 1", "--start noise; leave it out"),
+            )
+        ),
     ],
 )
 def test_bad_input(arguments, line, stylize):
@@ -242,18 +299,39 @@ def test_ctrl_c_keeps_the_last_picture(stylize, monkeypatch):
             if step.done == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(task, "optimize", interrupted)
-    code, _, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "optimize", interrupted)
+        code, _, error = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
     assert code == cli.INTERRUPTED
-    assert pixels("out.png").shape == (50, 70, 3)
+    assert "pentimento: stopped after step 2 of 4; the picture so far is out-so-far.png\n" in error
+    assert pixels("out-so-far.png").shape == (50, 70, 3)
+    assert images.describe("out-so-far.png")["provenance"]["options"]["steps"] == 2
+    assert not Path("out.png").exists()
+    code, _, error = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
+    assert code == 2
+    assert "out-so-far.png: exists, from a search that was stopped; --overwrite or --skip-existing" in error
+    _, result, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--skip-existing")
+    assert (result["files"], result["skipped"]) == (["out.png"], [])
+    assert not Path("out-so-far.png").exists()
 
 
-def test_the_picture_so_far(stylize, monkeypatch):
+def test_what_is_written_on_the_way_lies_beside_the_result(stylize, monkeypatch):
     written = []
     write = images.write
-    monkeypatch.setattr(task.images, "write", lambda path, *a, **k: (written.append(path), write(path, *a, **k)))
+    monkeypatch.setattr(task.images, "write", lambda path, *a, **k: (written.append(path.name), write(path, *a, **k)))
     stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--preview-every", "1")
-    assert len(written) == 4
+    assert written == 3 * ["out-so-far.png"] + ["out.png"]
+    assert not Path("out-so-far.png").exists()
+
+
+def test_a_picture_so_far_is_never_written_onto_another(stylize):
+    picture("out-so-far.png", 30, 30)
+    before = Path("out-so-far.png").read_bytes()
+    for given in (("photo.png", "out-so-far.png"), ("out-so-far.png", "red.png")):
+        code, _, error = stylize(*given, *OPTIMIZE, "--out", "out.png", "--overwrite")
+        assert code == 2
+        assert "out-so-far.png: is where out.png lies until it is done; call that file otherwise" in error
+    assert Path("out-so-far.png").read_bytes() == before
 
 
 def test_too_large_for_the_memory_says_which_size_would_fit(stylize):

@@ -263,6 +263,11 @@ class TestRefusals:
         with pytest.raises(ModelError, match="detector: learns where damage is"):
             detector.loss("detector", Batch(images), draws)
 
+    @pytest.mark.parametrize("family", ["restorer", "recurrent", "detector"])
+    def test_no_levels(self, family):
+        with pytest.raises(RecipeError, match="model.widths: .*should have at least 1"):
+            build(family, {"spec": DataSpec(channels=3, height_px=8, width_px=8), "widths": ()})
+
     @pytest.mark.parametrize(
         ("config", "message"),
         [

@@ -194,6 +194,10 @@ def test_what_it_cannot_learn_from():
         make_model("pairs").loss("generator", Batch(batch.images), draws)
     with pytest.raises(ModelError, match=r"pairs of one size expected, got \(3, 16, 16\) and \(3, 8, 8\)"):
         make_model("pairs").loss("generator", Batch(batch.images, targets=batch.targets[:, :, ::2, ::2]), draws)
+    with pytest.raises(ModelError, match="pix2pix: learns from pairs"):
+        make_model("pairs").check(Batch(batch.images))
+    with pytest.raises(ModelError, match="cyclegan: learns from two sets"):
+        make_model("unpaired").check(Batch(batch.images))
     with pytest.raises(ModelError, match="cyclegan: learns from two sets of pictures; name the other one by --second"):
         make_model("unpaired").loss("generators", Batch(batch.images), draws)
     with pytest.raises(ModelError, match="reverse: a 'pix2pix' translates one way"):

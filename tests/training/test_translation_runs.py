@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pentimento.errors import DataError, InputError
+from pentimento.errors import DataError, InputError, ModelError
 from pentimento.models import load, read_weights
 from pentimento.training.recipe import parse_recipe
 from pentimento.training.run_folder import RunFolder
@@ -74,3 +74,19 @@ def test_pairs_of_two_sizes_and_pictures_without_partners(folder, tmp_path):
 def test_pix2pix_without_pairs_says_how_to_give_them(folder, tmp_path):
     with pytest.raises(InputError, match="pix2pix: learns from pairs; give them as pairs:FOLDER"):
         start(recipe("pix2pix"), str(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "damage", "problem"),
+    [
+        ("restorer", [], r"restorer: learns from damaged and clean pictures; add \[\[degrade\]\]"),
+        ("restorer", [{"kind": "downscale", "factor": 2}], "scale: 1 makes .*, but their targets are"),
+        ("detector", [{"kind": "gray"}], "detector: learns where damage is"),
+    ],
+)
+def test_what_a_model_cannot_learn_from_leaves_no_run_behind(family, damage, problem, folder, tmp_path):
+    options = {"model": {"widths": (4,)}, "degrade": damage, "training": {"total_kimg": 0.01, "batch_size": 4}}
+    with pytest.raises(ModelError, match=problem):
+        start(parse_recipe({"family": family, **options}), str(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

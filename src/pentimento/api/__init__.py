@@ -5,6 +5,7 @@ torch; each function imports what it needs.
 """
 
 from pentimento.api.evaluation import EvaluateResult, evaluate
+from pentimento.api.explanation import ExplainResult, explain_effects
 from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
 from pentimento.api.restoration import RestoreResult, restore
@@ -14,6 +15,7 @@ from pentimento.api.translation import TranslateResult, translate
 
 __all__ = [
     "EvaluateResult",
+    "ExplainResult",
     "GenerateResult",
     "ModelsResult",
     "Optimization",
@@ -22,6 +24,7 @@ __all__ = [
     "TrainResult",
     "TranslateResult",
     "evaluate",
+    "explain_effects",
     "generate",
     "inspect",
     "models",

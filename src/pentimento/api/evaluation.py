@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag, say_licence
-from pentimento.errors import EvaluationError, ExistsError, InputError
+from pentimento.api.options import Callback, Flag, report_files, say_licence
+from pentimento.errors import EvaluationError, InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def evaluate(
         device: auto, cpu, cuda, cuda:N or mps.
         overwrite: Replace reports that stand at OUT.
     """
+    if votes and subjects:
+        raise InputError(f"--votes: are counted by themselves, without {subjects[0]}; name --votes before each file")
     if votes:
         return _count_votes(votes, key)
     if not subjects:
@@ -110,7 +112,7 @@ def evaluate(
     if blind:
         page = Path(out or "blind.html")
         return _ask_people(subjects, count or BLIND_PAIRS, seed, page, device, overwrite, progress)
-    files = _report_files(out, overwrite)
+    files = report_files(out, overwrite)
     reports = [Path(subject).suffix == ".json" for subject in subjects]
     if any(reports) and not all(reports):
         raise InputError("evaluate: reports (.json) compare with reports only; name models or reports, not both")
@@ -309,18 +311,6 @@ def _is_pictures(name: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------- reports
-def _report_files(out: Path | None, overwrite: bool) -> list[Path]:
-    if out is None:
-        return []
-    if Path(out).suffix not in ("", ".json", ".html"):
-        raise InputError(f"--out: a name that ends in .json or .html expected, got {out}")
-    files = [Path(out).with_suffix(suffix) for suffix in (".json", ".html")]
-    for path in files:
-        if path.exists() and not overwrite:
-            raise ExistsError(f"{path}: exists; choose another --out, or --overwrite")
-    return files
-
-
 def _read_reports(names: Sequence[str]) -> Evaluation:
     from pentimento.evaluate.report import merge, read_report
 

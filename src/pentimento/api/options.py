@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pentimento.errors import InputError
+from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from pentimento.model import Origin
 
-__all__ = ["Callback", "Flag", "read_attributes", "say_licence"]
+__all__ = ["Callback", "Flag", "read_attributes", "report_files", "say_licence"]
 
 Callback = Annotated[ProgressCallback, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -39,3 +40,21 @@ def read_attributes(given: Sequence[str]) -> dict[str, float | str]:
             raise InputError(f"--attribute: NAME=VALUE expected, got {option!r}")
         asked[name.strip()] = value.strip()
     return asked
+
+
+def report_files(out: Path | None, overwrite: bool) -> list[Path]:
+    """The JSON file and the page that a report is written to; none without `out`.
+
+    Raises:
+        InputError: another kind of file.
+        ExistsError: one exists, and is not to be replaced.
+    """
+    if out is None:
+        return []
+    if Path(out).suffix not in ("", ".json", ".html"):
+        raise InputError(f"--out: a name that ends in .json or .html expected, got {out}")
+    files = [Path(out).with_suffix(suffix) for suffix in (".json", ".html")]
+    for path in files:
+        if path.exists() and not overwrite:
+            raise ExistsError(f"{path}: exists; choose another --out, or --overwrite")
+    return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag
 from pentimento.api.pictures import check_range, load_able, say_what_jpeg_loses
-from pentimento.errors import InputError, NotFoundError
+from pentimento.errors import ExistsError, InputError, NotFoundError
 from pentimento.runtime import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class StylizeResult:
         files: all pictures written.
         model: name of the model, or of the network by which it was optimised.
         weights_sha256: of that.
-        styles: name of each style -> the share that it counted.
+        styles: name of each style -> the share that it counted; where two have one name, all are as they were given.
         losses: file -> the losses of its last step, where it was optimised.
         skipped: results that were there already.
         failed: file -> why it could not be rendered.
@@ -66,7 +66,7 @@ class Optimization:
         pooling: average replaces the network's maximum pools.
         style_scale: The style's longer side in units of the content's: smaller makes smaller strokes.
         seed: Of the noise.
-        preview_every: Write the picture so far after so many steps.
+        preview_every: Write the picture so far, beside OUT as NAME-so-far, after so many steps.
     """
 
     network: str = "vgg19"
@@ -90,13 +90,21 @@ class Optimization:
     preview_every: int | None = None
 
 
+DEFAULT = "stylize"  # of the zoo
+INSTEAD = {  # option of a model -> what does alike in optimisation
+    "model": "--network",
+    "strength": "--style-weight and --content-weight",
+    "style-size": "--style-scale",
+}
+
+
 def stylize(
     content: str,
     styles: Annotated[list[str], Parameter(negative="")],
     /,
     *,
     out: Path | None = None,
-    model: str = "stylize",
+    model: str | None = None,
     method: Literal["model", "optimize"] = "model",
     strength: float = 1.0,
     weights: Annotated[Sequence[float] | None, Parameter(negative="")] = None,
@@ -121,12 +129,12 @@ def stylize(
         content: A picture file, a folder, or a pattern such as "photos/*.jpg".
         styles: One or more: pictures; names of styles that come with the model; or FILE.safetensors[:NAME].
         out: A picture for one, a folder for many.
-        model: A model of the zoo, a run folder, a model folder or a hub id.
+        model: A model of the zoo, a run folder, a model folder or a hub id; stylize where left out.
         method: By the model, or by optimisation.
         strength: Of the model's style, from 0, the picture itself, to 1.
-        weights: What each style counts; all alike where left out.
-        mask: For each style a picture of the content's size, white where it goes; where they leave a hole, the content
-            stays as it is.
+        weights: What each style counts, one after another; all alike where left out.
+        mask: For each style a picture of the content's size, white where it goes, one after another; where they leave
+            a hole, the content stays as it is.
         colours: Those of the style; luminance keeps the content's and takes over the lightness only; matched brings
             the style to the content's colours first.
         style_size: The longer side that styles are brought to before the model looks at them: smaller, finer strokes.
@@ -142,15 +150,14 @@ def stylize(
     from pentimento.tasks.files import plan_jobs
     from pentimento.tasks.memory import working_memory
     from pentimento.tasks.styles import shares
+    from pentimento.tasks.stylize import check_unfinished
 
+    _refuse_unheard(method, model, strength, save_style, style_size, size, optimization)
     check_range("strength", strength, 0, 1)
     check_range("size", size, 1, 65536)
     counts = shares(len(styles), weights)
-    if mask and (len(mask) != len(styles) or weights is not None):
-        raise InputError(
-            f"--mask: one for each of {len(styles)} styles expected, without --weights, got {len(mask)}; repeat --mask "
-            "for each"
-        )
+    _check_masks(mask, len(styles), weights)
+    keep = None if save_style is None else _where_to_keep(save_style, bool(mask), colours)
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
     _check_jobs(jobs, (*styles, *map(str, mask)), progress)
     budget = working_memory(memory)
@@ -158,18 +165,57 @@ def stylize(
     if len(styles) > 1 and not mask:
         asked["weights"] = ", ".join(f"{share:g}" for share in counts)
     if method == "optimize":
-        _refuse_of_model(strength, save_style, style_size)
+        check_unfinished(jobs, [*map(Path, styles), *map(Path, mask), *there], may_replace=overwrite or skip_existing)
         search = _search(optimization, colours, size, budget, device, progress)
-        return _optimize_all(
-            search, jobs, styles, counts, mask, {**asked, "steps": optimization.steps}, there, progress
-        )
-    if size is not None:
-        raise InputError("--size: for --method optimize; a model works at any size")
-    stylizer = load_able(model, "Stylizes", "stylize", device, progress)
-    look = _look(stylizer, model, styles, counts, strength, colours, style_size, budget)
-    if save_style is not None:
-        _save(save_style, look, stylizer)
-    return _render_all(stylizer, jobs, look, mask, {**asked, "strength": strength}, there, progress)
+        asked["steps"] = optimization.steps
+        return _optimize_all(search, jobs, styles, counts, mask, asked, there, progress)
+    stylizer = load_able(model or DEFAULT, "Stylizes", "stylize", device, progress)
+    look = _look(stylizer, model or DEFAULT, styles, counts, strength, colours, style_size, budget)
+    keep = None if keep is None else _not_kept_yet(keep, stylizer, overwrite, skip_existing)
+    asked["strength"] = strength
+    result = _render_all(stylizer, jobs, look, styles, mask, asked, there, progress)
+    if keep is not None:
+        _keep(keep, look, stylizer)
+    return result
+
+
+def _refuse_unheard(
+    method: str,
+    model: str | None,
+    strength: float,
+    save_style: str | None,
+    style_size: int,
+    size: int | None,
+    optimization: Optimization,
+) -> None:
+    """Refuse options that would be without effect.
+
+    Raises:
+        InputError: one of the other method, optimizer or start.
+    """
+    of_model = {
+        "model": model is not None,
+        "strength": strength != 1,
+        "save-style": save_style is not None,
+        "style-size": style_size != 512,
+    }
+    given = {f.name.replace("_", "-") for f in fields(optimization) if getattr(optimization, f.name) != f.default}
+    given |= {"size"} if size is not None else set()
+    unheard = dict.fromkeys(sorted(given), "--method optimize")
+    if method == "optimize":
+        unheard = {option: "--method model" for option, is_given in of_model.items() if is_given}
+        if "lr" in given and optimization.optimizer != "adam":
+            unheard["lr"] = "--optimizer adam"
+        if "seed" in given and optimization.start != "noise":
+            unheard["seed"] = "--start noise"
+    for option, whose in unheard.items():
+        hint = f"with --method optimize use {INSTEAD[option]}" if option in INSTEAD else "leave it out"
+        raise InputError(f"--{option}: is for {whose}; {hint}")
+
+
+def _check_masks(mask: Sequence[Path], count: int, weights: Sequence[float] | None) -> None:
+    if mask and (len(mask) != count or weights is not None):
+        raise InputError(f"--mask: one for each of {count} styles expected, without --weights, got {len(mask)}")
 
 
 def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str], progress: ProgressCallback) -> None:
@@ -209,30 +255,70 @@ def _look(
     return Look(found, counts, strength, colours, style_size, budget)
 
 
-def _save(where: str, look: Look, model: Model) -> None:
-    """Keep the mixture of the styles under a name."""
-    from pentimento.tasks.styles import write_styles
+def _where_to_keep(where: str, masked: bool, colours: str) -> tuple[Path, str]:
+    """The file of styles, and the name in it.
 
+    Raises:
+        InputError: not that form; or there is not one style that did it all.
+    """
     file, _, name = where.rpartition(":")
     if not file.endswith(".safetensors") or not name:
         raise InputError(f"--save-style: FILE.safetensors:NAME expected, got {where!r}")
-    write_styles(Path(file), {name: look.vectors(in_regions=False)}, model)
+    if masked:
+        raise InputError("--save-style: keeps one style, or one blend, and --mask keeps styles apart; leave one out")
+    if colours == "matched":
+        raise InputError(
+            "--save-style: keeps a style in its own colours, and --colours matched changes them for each picture; "
+            "leave one out"
+        )
+    return Path(file), name
+
+
+def _not_kept_yet(
+    place: tuple[Path, str], model: Model, overwrite: bool, skip_existing: bool
+) -> tuple[Path, str] | None:
+    """`place`, or None if it is to be left as it is.
+
+    Raises:
+        ExistsError: the file has a style of that name, and nothing was said of what exists.
+        ModelError: the file has styles of another model.
+    """
+    from pentimento.tasks.styles import read_styles
+
+    file, name = place
+    if not file.exists() or name not in read_styles(file, model) or overwrite:
+        return place
+    if not skip_existing:
+        raise ExistsError(
+            f"--save-style: {file} has a style {name!r} already; choose another name, or --overwrite or --skip-existing"
+        )
+    return None
+
+
+def _keep(place: tuple[Path, str], look: Look, model: Model) -> None:
+    """Keep the style, or the blend, under its name."""
+    from pentimento.tasks.styles import write_styles
+
+    file, name = place
+    write_styles(file, {name: look.vectors(in_regions=False)}, model)
 
 
 def _render_all(
     model: Model,
     jobs: Sequence[Job],
     look: Look,
+    styles: Sequence[str],
     masks: Sequence[Path],
     options: dict[str, float | str],
     there: list[Path],
     progress: ProgressCallback,
 ) -> StylizeResult:
     from pentimento.tasks.pictures import one_by_one
+    from pentimento.tasks.styles import by_name
     from pentimento.tasks.stylize import stylize_file
 
     assert model.origin is not None
-    counted = {style.name: share for style, share in zip(look.styles, look.shares, strict=True)}
+    counted = by_name(styles, [style.name for style in look.styles], look.shares)
     result = StylizeResult([], model.origin.name, model.origin.weights_sha256, counted, skipped=there)
 
     def work(job: Job) -> None:
@@ -244,16 +330,6 @@ def _render_all(
 
 
 # ------------------------------------------------------------------------------------------- by optimisation
-def _refuse_of_model(strength: float, save_style: str | None, style_size: int) -> None:
-    for option, given, instead in (
-        ("strength", strength != 1, "--style-weight and --content-weight"),
-        ("save-style", save_style is not None, "a model"),
-        ("style-size", style_size != 512, "--style-scale"),
-    ):
-        if given:
-            raise InputError(f"--{option}: is for a model; with --method optimize use {instead}")
-
-
 def _search(
     asked: Optimization,
     colours: Literal["style", "luminance", "matched"],
@@ -303,14 +379,14 @@ def _optimize_all(
     progress: ProgressCallback,
 ) -> StylizeResult:
     from pentimento.tasks.pictures import one_by_one
-    from pentimento.tasks.styles import is_named
+    from pentimento.tasks.styles import by_name, is_named
     from pentimento.tasks.stylize import optimize_file
 
     files = [Path(text).expanduser() for text in styles]
     for text, file in zip(styles, files, strict=True):
         if is_named(text) or not file.is_file():
             raise NotFoundError(f"style: {text!r} is no picture file, and --method optimize looks at pictures only")
-    counted = {file.stem: share for file, share in zip(files, counts, strict=True)}
+    counted = by_name(styles, [file.stem for file in files], counts)
     result = StylizeResult([], search.network.name, search.network.sha256, counted, skipped=there)
 
     def work(job: Job) -> None:

@@ -6,7 +6,9 @@ Results go to standard output; progress and messages to standard error. Exit cod
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -55,6 +57,9 @@ def build_app() -> App:
         api.inspect,
     ):
         app.command(verb)
+    explain = App(name="explain", help="Find out what causes what within a model.")
+    explain.command(api.explain_effects, name="effects")
+    app.command(explain)
     return app
 
 
@@ -112,12 +117,58 @@ def _call(arguments: list[str], quiet: bool) -> Any:
     if not arguments:
         app.help_print([])
         return None
-    command, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
+    command, bound, _ = app.parse_args(_one_value_each(app, arguments), print_error=False, exit_on_error=False)
     parameters = getattr(command, "__annotations__", {})
     with Display(quiet) as display:
         if "progress" in parameters:
             bound.arguments["progress"] = display
         return command(*bound.args, **bound.kwargs)
+
+
+def _one_value_each(app: App, arguments: Sequence[str]) -> list[str]:
+    """``--weights 1 2`` as ``--weights 1 --weights 2``, for all options that take several values.
+
+    Such an option takes all that follows, up to the next option, once the positional arguments are there. Before, it
+    takes one value, or numbers one after another: what else follows is positional. `consume_multiple` of cyclopts
+    would take that too.
+    """
+    names, apps, rest = app.parse_commands(arguments)
+    if not names or names[-1].startswith("-"):  # no verb, or --help of one
+        return list(arguments)
+    known = apps[-1].assemble_argument_collection()
+    missing = max(1, sum(argument.required and argument.field_info.is_positional for argument in known))
+    made, place = list(names), 0
+    while place < len(rest) and rest[place] != "--":
+        token, place = rest[place], place + 1
+        made.append(token)
+        if not _is_option(token):
+            missing -= 1
+            continue
+        option, equals, _ = token.partition("=")
+        count, several = 0, False
+        with contextlib.suppress(ValueError):  # an unknown option, which cyclopts will refuse
+            count, several = known.match(option)[0].token_count()
+        values = list(itertools.takewhile(lambda value: not _is_option(value), rest[place:]))
+        if not several:
+            values = values[: 0 if equals else count]
+        elif missing > 0:
+            values = list(itertools.takewhile(_is_number, values)) or values[: 0 if equals else 1]
+        place += len(values)
+        for number, value in enumerate(values):
+            made += [option, value] if several and (number or equals) else [value]
+    return made + list(rest[place:])
+
+
+def _is_option(token: str) -> bool:
+    return token.startswith("-") and not _is_number(token)
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
 
 
 def _fail(error: BaseException, message: str, code: int, as_json: bool, debug: bool) -> int:
@@ -202,7 +253,7 @@ def _print_json(result: Any) -> None:
 
 def _print(result: Any) -> None:
     console = Console(highlight=False)
-    if isinstance(result, api.EvaluateResult) and result.table:
+    if isinstance(result, api.EvaluateResult | api.ExplainResult) and result.table:
         _print_measured(console, result)
         return
     document = {k: v for k, v in _plain(result).items() if v not in ({}, [], None, "")}
@@ -216,7 +267,7 @@ def _print(result: Any) -> None:
             console.print(f"{name}: {value}", soft_wrap=True, markup=False)
 
 
-def _print_measured(console: Console, result: api.EvaluateResult) -> None:
+def _print_measured(console: Console, result: api.EvaluateResult | api.ExplainResult) -> None:
     header, *rows = result.table
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:

@@ -75,9 +75,7 @@ class CycleGAN(Model):
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`; ``"cycle"`` and ``"identity"`` are without their weights."""
-        if batch.targets is None:
-            raise ModelError(f"{self.family}: learns from two sets of pictures; name the other one by --second")
-        a, b = batch.images, batch.targets
+        a, b = batch.images, self._second(batch)
         if player == "discriminators":
             with torch.no_grad():
                 made = {"b": self.forth(a, Condition()), "a": self.back(b, Condition())}
@@ -96,6 +94,15 @@ class CycleGAN(Model):
             total = total + self.cycle * self.identity * identity
             figures["identity"] = identity.detach()
         return {"loss": total, **figures}
+
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`."""
+        self._second(batch)
+
+    def _second(self, batch: Batch) -> Tensor:
+        if batch.targets is None:
+            raise ModelError(f"{self.family}: learns from two sets of pictures; name the other one by --second")
+        return batch.targets
 
     def _passes_for(self, side: str, made: Tensor, real: Tensor) -> Tensor:
         """The generators' loss where `made` must pass for one of that side."""

@@ -35,7 +35,7 @@ class Detector(Model):
         self,
         *,
         spec: DataSpec,
-        widths: tuple[Annotated[int, Field(ge=1)], ...] = (24, 48, 96),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (24, 48, 96),
         blocks: Annotated[int, Field(ge=1)] = 1,
         shrink: Literal[1, 2, 4] = 2,
         lr: Annotated[float, Field(gt=0)] = 1e-3,
@@ -54,12 +54,19 @@ class Detector(Model):
         ``1 - (2 sum pm + 1) / (sum p + sum m + 1)`` over the batch (Milletari et al. 2016); `"dice"` is that quotient
         after a threshold of 1/2.
         """
-        if batch.masks is None:
-            raise ModelError("detector: learns where damage is; add a step to [[degrade]] that makes some")
-        logits = self._logits(batch.images).float()
-        found, there = logits.sigmoid(), batch.masks
+        logits, there = self._logits(batch.images).float(), self._masks(batch)
+        found = logits.sigmoid()
         entropy = F.binary_cross_entropy_with_logits(logits, there)
         return {"loss": entropy + 1 - _dice(found, there), "dice": _dice((found > 0.5).float(), there)}
+
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`."""
+        self._masks(batch)
+
+    def _masks(self, batch: Batch) -> Tensor:
+        if batch.masks is None:
+            raise ModelError("detector: learns where damage is; add a step to [[degrade]] that makes some")
+        return batch.masks
 
     def _logits(self, images: Tensor) -> Tensor:
         images = images.expand(-1, self.spec.channels, -1, -1) if images.shape[1] == 1 else images

@@ -83,21 +83,32 @@ class Perceptual(Model):
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`; ``"error_LAYER"`` is the share of the map's energy that the student misses."""
-        with torch.no_grad():
-            wanted = cast(Teacher, self.attached["teacher"]).maps(batch.images, FEATURE_LAYERS)
+        both, errors = self._both(batch.images), {}
         if self.training:
-            self.scale.update([wanted[name] for name in FEATURE_LAYERS])
-        errors = {}
-        for k, (name, found) in enumerate(self.maps(batch.images).items()):
-            target = wanted[name].float() / self.scale.rms[k]
-            if found.shape != target.shape:
-                raise ModelError(
-                    f"widths: {name} of the teacher is {tuple(target.shape[1:])} on these pictures, and the student's "
-                    f"{tuple(found.shape[1:])}; give the teacher's channels, and sizes divisible by 16"
-                )
+            self.scale.update([wanted for _, wanted in both.values()])
+        for k, (name, (found, wanted)) in enumerate(both.items()):
+            target = wanted.float() / self.scale.rms[k]
             errors[name] = (found.float() - target).square().mean() / target.square().mean()
         total = torch.stack(list(errors.values())).mean()
         return {"loss": total, **{f"error_{k}": v.detach() for k, v in errors.items()}}
+
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`."""
+        with torch.no_grad():
+            self._both(batch.images)
+
+    def _both(self, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """The student's map and the teacher's, by layer."""
+        with torch.no_grad():
+            wanted = cast(Teacher, self.attached["teacher"]).maps(images, FEATURE_LAYERS)
+        found = self.maps(images)
+        for name in FEATURE_LAYERS:
+            if found[name].shape != wanted[name].shape:
+                raise ModelError(
+                    f"widths: {name} of the teacher is {tuple(wanted[name].shape[1:])} on these pictures, and the "
+                    f"student's {tuple(found[name].shape[1:])}; give the teacher's channels, and sizes divisible by 16"
+                )
+        return {name: (found[name], wanted[name]) for name in FEATURE_LAYERS}
 
 
 class Scale(nn.Module):

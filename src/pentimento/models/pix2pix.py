@@ -101,6 +101,10 @@ class Pix2Pix(Model):
             total = total + self.adversarial * generator_loss(self.kind, fake, real)
         return {"loss": total, "l1": distance.detach()}
 
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`."""
+        self._targets(batch)
+
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The L1 distance of what is written: clamped."""
         made = self.translate(batch.images, batch.condition)

@@ -47,7 +47,7 @@ class Recurrent(RestoringModel):
         self,
         *,
         spec: DataSpec,
-        widths: tuple[Annotated[int, Field(ge=1)], ...] = (40, 80),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (40, 80),
         blocks: Annotated[int, Field(ge=1)] = 1,
         passes: Annotated[int, Field(ge=1)] = 4,
         shrink: Literal[1, 2, 4] = 2,

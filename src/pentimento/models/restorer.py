@@ -45,7 +45,7 @@ class Restorer(RestoringModel):
         self,
         *,
         spec: DataSpec,
-        widths: tuple[Annotated[int, Field(ge=1)], ...] = (40, 72, 96, 128),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (40, 72, 96, 128),
         blocks: Annotated[int, Field(ge=1)] = 2,
         shrink: Literal[1, 2, 4] = 2,
         scale: Literal[1, 2, 3, 4] = 1,

@@ -29,13 +29,16 @@ from pentimento.capabilities import Reach
 from pentimento.data.fit import recolour
 from pentimento.errors import ModelError
 from pentimento.layers import FEATURE_LAYERS, feature_stages, pad_to_multiple
-from pentimento.losses import gram, mean_and_deviation, total_variation
+from pentimento.losses import gram, mean_and_deviation, relative_distance, total_variation
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
 __all__ = ["Stylizer"]
 
 SHRINK = 4  # side of the blocks of pixels that become channels
+MARGIN = 0.25  # beyond white and black that the losses look at; what lies farther is called back
+MOST = 10.0  # that a layer can miss of a style
+CALL_BACK = 100.0  # weight of the squared distance from there
 
 
 class Stylizer(Model):
@@ -89,6 +92,11 @@ class Stylizer(Model):
         super().__init__()
         if spec.channels != 3:
             raise ModelError("stylizer: paints in colour; set data.channels to 3")
+        if not any((content_weight, style_weight, identity_weight, smooth_weight)):
+            raise ModelError(
+                "content_weight, style_weight, identity_weight, smooth_weight: one of them must be above 0; 1, 10, 100 "
+                "and 0 are usual"
+            )
         if len(blocks) != len(widths):
             raise ModelError(f"blocks: one number for each of the {len(widths)} widths expected, got {len(blocks)}")
         self.widths, self.content_layer, self.style_layers = widths, content_layer, tuple(style_layers)
@@ -114,19 +122,29 @@ class Stylizer(Model):
 
         Of fewer than four it is the first; one alone is taken twice: to come back, and to be painted.
         """
-        x, s = batch.images, batch.targets
-        if s is None:
-            raise ModelError("stylizer: learns from photographs and paintings; name the paintings: --second")
+        x, s = batch.images, self._paintings(batch)
         if len(x) == 1:
             x, s = x.expand(2, -1, -1, -1), s.expand(2, -1, -1, -1)
         kept = max(1, len(x) // 4)
         strength = (torch.arange(len(x), device=x.device) >= kept).float().view(-1, 1, 1, 1)
         y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]].float()
-        content, style = self._distances(y[kept:], x[kept:], s[kept:])
-        smooth = total_variation(y[kept:])
+        painted = y[kept:].clamp(-MARGIN, 1 + MARGIN)  # Gram matrices grow with the fourth power
+        content, style = self._distances(painted, x[kept:], s[kept:])
+        smooth = total_variation(painted)
         total = self.content_weight * content + self.style_weight * style + self.smooth_weight * smooth
         total = total + self.identity_weight * (y[:kept] - x[:kept]).square().mean()
+        total = total + CALL_BACK * (y[kept:] - painted).square().mean()
         return {"loss": total, "content": content.detach(), "style": style.detach()}
+
+    def check(self, batch: Batch) -> None:
+        """See `Model.check`; the layers too must be there, and the pictures large enough for them."""
+        with torch.no_grad():
+            self._distances(batch.images, batch.images, self._paintings(batch))
+
+    def _paintings(self, batch: Batch) -> Tensor:
+        if batch.targets is None:
+            raise ModelError("stylizer: learns from photographs and paintings; name the paintings: --second")
+        return batch.targets
 
     def _distances(self, y: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """Of y from the content of x and from the style of s, means over pictures and layers, each relative."""
@@ -135,8 +153,9 @@ class Stylizer(Model):
             content = network.maps(x, [self.content_layer])[self.content_layer].float()
             grams = {k: gram(m.float()) for k, m in network.maps(s, self.style_layers).items()}
         made = network.maps(y, {*self.style_layers, self.content_layer})
-        lost = _relative(made[self.content_layer].float(), content)
-        missed = [_relative(gram(made[k].float()), wanted) for k, wanted in grams.items()]
+        lost = relative_distance(made[self.content_layer].float(), content)
+        # A patch of a painting that shows next to nothing would count for more than all others.
+        missed = [relative_distance(gram(made[k].float()), wanted).clamp(max=MOST) for k, wanted in grams.items()]
         return lost.mean(), torch.stack(missed).mean()
 
     # -------------------------------------------------------------------------------------- capabilities
@@ -147,7 +166,7 @@ class Stylizer(Model):
             x = stage(x)
             found += [m.flatten(1) for m in mean_and_deviation(x.float())]
         vectors: Tensor = self.summary(torch.cat(found, 1))
-        return vectors
+        return F.layer_norm(vectors, vectors.shape[1:])  # no painting asks for more than any other
 
     def content_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """The maps f_k of (N, C, H, W) pictures, the finest first: one position for every ``stride`` pixels."""
@@ -179,11 +198,6 @@ class Stylizer(Model):
         return Reach(multiple, overlap_px=8 * multiple, bytes_per_px=round(4 * numbers))
 
 
-def _relative(made: Tensor, wanted: Tensor) -> Tensor:
-    """(N,) squared distances as shares of the squared length of what is wanted."""
-    return (made - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1).clamp(min=1e-8)
-
-
 # ------------------------------------------------------------------------------------------------ networks
 class ContentEncoder(nn.Module):
     """(N, 3, H, W) in [0, 1] -> maps of `widths` channels at 1/4, 1/8, ... of the size, which is padded first."""
@@ -191,7 +205,7 @@ class ContentEncoder(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.multiple = SHRINK * 2 ** (len(widths) - 1)
-        self.head = nn.Conv2d(3 * SHRINK**2, widths[0], 3, padding=1)
+        self.head = _conv(3 * SHRINK**2, widths[0])
         self.blocks = nn.ModuleList(Block(w) for w in widths)
         self.descend = nn.ModuleList(nn.Conv2d(n, m, 2, stride=2) for n, m in itertools.pairwise(widths))
 
@@ -218,8 +232,8 @@ class StyleDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             nn.ModuleList(Block(w, style_dim) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
         )
-        self.ascend = nn.ModuleList(nn.ConvTranspose2d(m, n, 2, stride=2) for n, m in itertools.pairwise(widths))
-        self.tail = nn.Conv2d(widths[0], 3 * SHRINK**2, 3, padding=1)
+        self.ascend = nn.ModuleList(nn.Conv2d(m, n, 1) for n, m in itertools.pairwise(widths))
+        self.tail = _conv(widths[0], 3 * SHRINK**2)
 
     def forward(
         self,
@@ -235,7 +249,7 @@ class StyleDecoder(nn.Module):
             mean, deviation = moments[k]
             normal = ((maps[k].float() - mean) / deviation).to(maps[k].dtype)
             g = torch.lerp(maps[k], self.statistics[k](normal, styles), strength.to(maps[k].dtype))
-            x = g if x is None else g + self.ascend[k](x)
+            x = g if x is None else g + F.interpolate(self.ascend[k](x), scale_factor=2, mode="bilinear")
             for block in cast(nn.ModuleList, self.blocks[k]):
                 x = block(x, styles, strength)
         return (F.pixel_shuffle(self.tail(x), SHRINK) + 1) / 2
@@ -246,8 +260,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, style_dim: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first, self.second = _conv(channels, channels), _conv(channels, channels)
         self.modulation = Modulation(style_dim, channels) if style_dim else None
 
     def forward(self, x: Tensor, styles: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
@@ -272,3 +285,8 @@ class Modulation(nn.Module):
         gamma, beta = self.affine(styles)[..., None, None].chunk(2, 1)
         out: Tensor = gamma.to(x.dtype) * x + beta.to(x.dtype)
         return out
+
+
+def _conv(n: int, m: int) -> nn.Conv2d:
+    """With the border repeated beyond it: zeros would leave a frame."""
+    return nn.Conv2d(n, m, 3, padding=1, padding_mode="replicate")

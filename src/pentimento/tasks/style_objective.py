@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento.errors import ImageError, InputError
 from pentimento.features import FeatureNetwork
-from pentimento.losses import gram, total_variation
+from pentimento.losses import gram, relative_distance, total_variation
 
 __all__ = ["Goal", "Objective", "Style", "check_styles", "cover", "no_longer", "resized", "statistics"]
 
@@ -191,12 +191,8 @@ def statistics(maps: Tensor, kind: Literal["gram", "moments"], weights: Tensor |
 
 def _distance(found: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Relative squared distance, the mean over statistics."""
-    parts = [_relative(a, b) for a, b in zip(found, target, strict=True)]
+    parts = [relative_distance(a, b) for a, b in zip(found, target, strict=True)]
     return torch.stack(parts).mean()
-
-
-def _relative(found: Tensor, target: Tensor) -> Tensor:
-    return (found - target).square().sum() / target.square().sum().clamp(min=torch.finfo(target.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -263,7 +259,7 @@ class Goal:
             picture: (1, 3, h, w); the losses are differentiable with respect to it.
         """
         maps, objective = self.network.maps(picture, self.layers), self.objective
-        content = torch.stack([_relative(maps[layer], target) for layer, target in self.content.items()]).mean()
+        content = torch.stack([relative_distance(maps[layer], target) for layer, target in self.content.items()]).mean()
         layers = []
         for layer in objective.style_layers:
             for region in self.regions:

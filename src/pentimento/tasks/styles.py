@@ -28,6 +28,7 @@ from pentimento.tasks.style_objective import LEAST_STYLE_PX, no_longer
 
 __all__ = [
     "NamedStyle",
+    "by_name",
     "encode",
     "find_style",
     "is_named",
@@ -121,12 +122,22 @@ def shares(count: int, weights: Sequence[float] | None) -> tuple[float, ...]:
     """
     given = [1.0] * count if weights is None else list(weights)
     if len(given) != count:
-        raise InputError(
-            f"--weights: one for each of the {count} styles expected, got {len(given)}; repeat --weights for each"
-        )
+        raise InputError(f"--weights: one for each of the {count} styles expected, got {len(given)}")
     if not all(0 <= w < float("inf") for w in given) or not any(given):
         raise InputError(f"--weights: 0 or more, and one above 0, expected, got {', '.join(f'{w:g}' for w in given)}")
     return tuple(w / sum(given) for w in given)
+
+
+def by_name(given: Sequence[str], names: Sequence[str], shares: Sequence[float]) -> dict[str, float]:
+    """Share of each style, by its name, or as it was given where names repeat; what is given twice counts twice.
+
+    >>> by_name(["a/red.png", "b/red.png", "dots"], ["red", "red", "dots"], [0.25, 0.25, 0.5])
+    {'a/red.png': 0.25, 'b/red.png': 0.25, 'dots': 0.5}
+    """
+    counted: dict[str, float] = {}
+    for key, share in zip(names if len(set(names)) == len(names) else given, shares, strict=True):
+        counted[key] = counted.get(key, 0) + share
+    return counted
 
 
 # -------------------------------------------------------------------------------------------------- files

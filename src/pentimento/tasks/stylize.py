@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
 from pentimento.capabilities import Stylizes
-from pentimento.errors import InputError
+from pentimento.errors import ExistsError, InputError
 from pentimento.features import FeatureNetwork
 from pentimento.images import Picture
 from pentimento.model import Model
@@ -34,7 +34,17 @@ from pentimento.tasks.style_objective import no_longer
 from pentimento.tasks.styles import NamedStyle, encode, style_picture
 from pentimento.tasks.tiles import Window
 
-__all__ = ["Colours", "Look", "Search", "content_moments", "optimize_file", "stylize_file", "stylized"]
+__all__ = [
+    "Colours",
+    "Look",
+    "Search",
+    "check_unfinished",
+    "content_moments",
+    "optimize_file",
+    "so_far",
+    "stylize_file",
+    "stylized",
+]
 
 Colours = Literal["style", "luminance", "matched"]
 Options = Mapping[str, float | str]
@@ -236,7 +246,7 @@ class Search:
         colours: see `Look`.
         longest_px: the longer side that the picture is brought down to first; None leaves it as it is.
         memory_bytes: in all.
-        preview_every: steps after which the picture so far is written; None writes none.
+        preview_every: steps after which the picture so far is written, see `so_far`; None writes none.
     """
 
     network: FeatureNetwork
@@ -258,7 +268,7 @@ def optimize_file(
     options: Options,
     progress: ProgressCallback = no_progress,
 ) -> Step:
-    """Read, search, write. Stopped by Ctrl-C, the last picture is kept.
+    """Read, search, write. Stopped by Ctrl-C, the last picture is kept as `so_far` says.
 
     Returns:
         The last step.
@@ -282,26 +292,55 @@ def optimize_file(
         model=network.name,
         weights_sha256=network.sha256,
     )
-    last: Step | None = None
+    unfinished, last = so_far(job.target), None
     try:
         found = optimize(content.to(device), styles, network, search.objective, search.schedule, progress=progress)
         for last in found:
             if search.preview_every and last.done % search.preview_every == 0 and last.done < last.total:
-                _write(last, picture, search, job, record)
-    except KeyboardInterrupt:
-        if last is not None:
-            _write(last, picture, search, job, record)
-        raise
+                _write(last, picture, search, unfinished, record)
+    except KeyboardInterrupt as stop:
+        if last is None:
+            raise
+        _write(last, picture, search, unfinished, record)
+        told = f"stopped after step {last.done} of {last.total}; the picture so far is {unfinished}"
+        raise KeyboardInterrupt(told) from stop
     assert last is not None
-    _write(last, picture, search, job, record)
+    _write(last, picture, search, job.target, record)
+    unfinished.unlink(missing_ok=True)
     return last
 
 
-def _write(step: Step, picture: Picture, search: Search, job: Job, record: Provenance) -> None:
+def so_far(target: Path) -> Path:
+    """Where the picture lies that is to become `target`, until it is done."""
+    return target.with_stem(f"{target.stem}-so-far")
+
+
+def check_unfinished(jobs: Sequence[Job], kept: Sequence[Path], *, may_replace: bool) -> None:
+    """Refuse to write a picture that is not finished onto another.
+
+    Args:
+        jobs: to be done.
+        kept: files that are to stay, beside the sources and targets.
+        may_replace: what an earlier search left that was stopped.
+
+    Raises:
+        InputError, ExistsError: that.
+    """
+    own = {path for job in jobs for path in (job.source, job.target)}
+    taken = {path.expanduser().resolve() for path in own.union(kept)}
+    for place, job in ((so_far(job.target), job) for job in jobs):
+        if place.resolve() in taken:
+            raise InputError(f"{place}: is where {job.target.name} lies until it is done; call that file otherwise")
+        if place.exists() and not may_replace:
+            raise ExistsError(f"{place}: exists, from a search that was stopped; --overwrite or --skip-existing")
+
+
+def _write(step: Step, picture: Picture, search: Search, target: Path, record: Provenance) -> None:
     made = step.picture.cpu()
     made = luminance_only(_in_colour(picture), made) if search.colours == "luminance" else made
     result = replace(picture, pixels=images.to_samples(made, picture.bits))
-    images.write(job.target, result, provenance=record, like=picture)
+    record = replace(record, options={**record.options, "steps": step.done})
+    images.write(target, result, provenance=record, like=picture)
 
 
 def _device(network: FeatureNetwork) -> torch.device:

@@ -130,6 +130,7 @@ class Trainer:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, network in (networks or {}).items():
             model.attach(name, network.to(self.fabric.device))
+        model.check(self._placed(data.draw(0, slice(0, 1)), Draws(self.options.seed, [0], device=self.fabric.device)))
         self.movers = self._make_movers()
         self.ticks_per_step = max(m.player.updates_per_step for m in self.movers)
         self.step_kimg = self.options.batch_size * self.ticks_per_step / 1000
