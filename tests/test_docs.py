@@ -51,7 +51,7 @@ PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 VERBS = ("train", "generate", "restore", "stylize", "translate", "evaluate", "explain", "models", "inspect")
-QUESTIONS = ("effects",)  # of explain
+QUESTIONS = ("effects", "dissect")  # of explain
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,39 @@ def test_a_set_in_generate(explain, tmp_path, capsys):
     assert cli.run(["generate", MODEL, "--do", "up1[3]=0", "--count", "4", "--out", "same.png"]) == 0
     assert (tmp_path / "changed.png").read_bytes() == (tmp_path / "same.png").read_bytes()
     assert cli.run(["generate", MODEL, "--do", "up1[3]=0", "--interpolate", "3", "--out", "never.png"]) == 2
+
+
+# --------------------------------------------------------------------------------------------------- dissect
+def test_dissect_finds_a_set_that_generate_takes(explain, tmp_path):
+    asked = ("--stage", "up1", "--outcome", "brightness", "--outcome", "symmetry", "--count", 64, "--no-refute")
+    aimed = ("--control", "brightness", "--change", 0.02, "--keep", "symmetry", "--within", 0.2)
+    code, _, err = explain("dissect", MODEL, *asked, *aimed, "--save", "set.json", "--out", "report.html")
+    assert code == 0, err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["effects"]) == 2 * 32
+    found = report["control"]["study"]["effects"][0]
+    assert report["control"]["reached"] and found["outcome"] == "brightness" and found["value"] > 0.01
+    assert report["control"]["study"]["seed"] != report["seed"]
+    assert "what excites it most" in (tmp_path / "report.html").read_text()
+    assert cli.run(["generate", MODEL, "--do", "@set.json", "--count", "4", "--out", "brighter.png"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stage", "up2"], "--stage: no stage 'up2' with units; did you mean 'up1'"),
+        (["--value", "none"], "--value: a number or mean expected, got 'none'"),
+        (["--control", "brightness"], "--control: goes with --change"),
+        (["--save", "set.json"], "are of a set; name what it is to --control"),
+        (["--count", 3], "30 samples or more"),
+        (
+            ["--stage", "up1", "--count", 40, "--no-refute", "--control", "slant", "--change", 1],
+            "--control: 'slant' was not measured",
+        ),
+        (["--stage", "up1", "--count", 40, "--no-refute", "--control", "brightness", "--change", 0], "--change: above"),
+    ],
+)
+def test_bad_dissections(explain, arguments, message):
+    code, _, err = explain("dissect", MODEL, *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())

@@ -5,7 +5,7 @@ torch; each function imports what it needs.
 """
 
 from pentimento.api.evaluation import EvaluateResult, evaluate
-from pentimento.api.explanation import ExplainResult, explain_effects
+from pentimento.api.explanation import ExplainResult, explain_dissect, explain_effects
 from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
 from pentimento.api.restoration import RestoreResult, restore
@@ -24,6 +24,7 @@ __all__ = [
     "TrainResult",
     "TranslateResult",
     "evaluate",
+    "explain_dissect",
     "explain_effects",
     "generate",
     "inspect",

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag, report_files, say_licence
-from pentimento.errors import InputError
+from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from pentimento.studies.effects import Asked
     from pentimento.studies.experiment import Experiment
 
-__all__ = ["ExplainResult", "explain_effects"]
+__all__ = ["ExplainResult", "explain_dissect", "explain_effects"]
+
+SHOWN_UNITS = 6  # whose most exciting pictures are on the page
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,116 @@ def explain_effects(
     return _report(found, files)
 
 
+def explain_dissect(
+    model: str,
+    *,
+    outcomes: Annotated[Sequence[str], Parameter(name="--outcome", negative="")] = ("brightness",),
+    stages: Annotated[Sequence[str], Parameter(name="--stage", negative="")] = (),
+    value: str = "0",
+    control: str | None = None,
+    change: float | None = None,
+    keep: str | None = None,
+    within: float = 0.05,
+    save: Path | None = None,
+    label: str | None = None,
+    count: int = 1000,
+    level: float = 0.05,
+    refute: Annotated[bool, Parameter(negative="--no-refute")] = True,
+    seed: int = 0,
+    out: Path | None = None,
+    device: str = "auto",
+    overwrite: Flag = False,
+    progress: Callback = no_progress,
+) -> ExplainResult:
+    """Set every unit of a generator by itself, and say which cause what; find the few that control an outcome.
+
+    The set that --control finds is chosen on some samples and reported on others. --save keeps it for generate --do.
+
+    Args:
+        model: A run folder, a model folder, a model of the zoo, or a hub id, that has units (gan, vae).
+        outcomes: What to measure, as for explain effects; repeatable.
+        stages: Whose units; all stages where left out; repeatable.
+        value: What each unit is set to: 0, another number, or mean, its usual value.
+        control: One of the outcomes, for which the smallest set of units is looked for.
+        change: By how much the set is to change it, in its unit, up or down.
+        keep: Another of the outcomes, whose mean the set must not change by more than WITHIN.
+        within: See keep.
+        save: Write the set there, as JSON.
+        label: Only samples of this class.
+        count: Samples.
+        level: At which an effect counts as found, after correction for all units and outcomes.
+        refute: Put what is found to refuters.
+        seed: Of all randomness.
+        out: Write the report there, as .json and .html.
+        device: auto, cpu, cuda, cuda:N or mps.
+        overwrite: Replace what stands at OUT and SAVE.
+    """
+    from pentimento.features import open_network
+    from pentimento.interventions import MEAN
+    from pentimento.studies import dissection as studies
+
+    if seed < 0:
+        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    if (control is None) != (change is None):
+        raise InputError("--control: goes with --change, by how much")
+    if control is None and (save is not None or keep is not None):
+        raise InputError("--save and --keep: are of a set; name what it is to --control")
+    try:
+        number: float | str = value if value == MEAN else float(value)
+    except ValueError:
+        raise InputError(f"--value: a number or {MEAN} expected, got {value!r}") from None
+    files = report_files(out, overwrite)
+    if save is not None and Path(save).exists() and not overwrite:
+        raise ExistsError(f"{save}: exists; choose another --save, or --overwrite")
+    experiment = _experiment(model, "explain dissect", seed, label, None, device, progress)
+    measures = _outcomes(experiment, outcomes)
+    judge = open_network("features-cifar", experiment.model.device) if refute else None
+    how: Any = {"value": number, "count": count, "level": level, "judge": judge, "progress": progress}
+    found = studies.dissect(experiment, measures, stages=stages, **how)
+    chosen = None
+    if control is not None and change is not None:
+        aim = studies.Aim(control, change, keep, within)
+        chosen = studies.control(experiment, found, aim, judge, progress)
+    return _dissected(experiment, found, chosen, files, save, control)
+
+
+def _dissected(
+    experiment: Experiment, found: Any, chosen: Any, files: list[Path], save: Path | None, control: str | None
+) -> ExplainResult:
+    """The report of a dissection, and the set that was found."""
+    from pentimento import interventions
+    from pentimento.studies.dissection import exciting
+    from pentimento.studies.page import effect_table
+
+    units = sorted((e for e in found.study.effects if e.found), key=lambda e: -abs(e.standardized))
+    strips = {}
+    for effect in {e.intervention: e for e in reversed(units[:SHOWN_UNITS])}.values():
+        (do,) = next(arm.dos for arm in found.effects.measured.arms if arm.name == effect.intervention)
+        caption = f"{do.target}[{do.units[0]}]: what excites it most, and where"
+        strips[caption] = exciting(experiment, do.target, do.units[0])
+    legend = f"{found.study.question} {found.study.correction}."
+    table = effect_table(units)
+    report = found.study.to_json()
+    if chosen is not None:
+        own = chosen.effects.study
+        told = ", ".join(map(str, chosen.dos))
+        table = effect_table(own.effects) + table[1:]
+        reached = "reaches" if chosen.reached else "does not reach"
+        legend += (
+            f" The first {len(own.effects)} rows: {len(chosen.dos)} units that control {control}, on samples that "
+        )
+        legend += f"they were not chosen on; the set {reached} the change on those that it was."
+        report["control"] = {"do": [str(do) for do in chosen.dos], "path": chosen.path, "reached": chosen.reached}
+        report["control"]["study"] = own.to_json()
+        strips = {f"set: {told}; {caption}": sheet for caption, sheet in chosen.effects.strips.items()} | strips
+    written = _write(files, report, (found.study, {}, strips))
+    if save is not None:
+        about = {"model": found.study.model, "weights_sha256": found.study.model_hash, "controls": control}
+        interventions.write_set(Path(save), chosen.dos, about)
+        written.append(Path(save))
+    return ExplainResult(table, legend, report, written)
+
+
 # --------------------------------------------------------------------------------------------------- parts
 def _experiment(
     model: str,
@@ -169,20 +281,28 @@ def _refuted(experiment: Experiment, found: Any, progress: ProgressCallback) -> 
 
 
 def _report(found: Any, files: list[Path]) -> ExplainResult:
+    from pentimento.studies.page import effect_table
+
+    report = found.study.to_json()
+    legend = f"{found.study.question} {found.study.correction or 'One effect: no correction'}."
+    if found.differing:
+        said = [f"{arm} on {outcome} p = {p:.2g}" for (arm, outcome), p in found.differing.items()]
+        legend += f" That labels do not differ: {'; '.join(said)}."
+    written = _write(files, report, (found.study, found.responses, found.strips))
+    return ExplainResult(effect_table(found.study.effects), legend, report, written)
+
+
+def _write(files: list[Path], report: dict[str, Any], page: tuple[Any, Any, Any]) -> list[Path]:
+    """The JSON file and the page; returns both."""
     import json
 
     from pentimento.runtime import atomic_write
-    from pentimento.studies.page import effect_table, write_page
+    from pentimento.studies.page import write_page
 
-    report = found.study.to_json()
     for path in files:
         if path.suffix == ".json":
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         else:
-            write_page(path, found.study, found.responses, found.strips)
-    legend = f"{found.study.question} {found.study.correction or 'One effect: no correction'}."
-    if found.differing:
-        said = [f"{arm} on {outcome} p = {p:.2g}" for (arm, outcome), p in found.differing.items()]
-        legend += f" That labels do not differ: {'; '.join(said)}."
-    return ExplainResult(effect_table(found.study.effects), legend, report, files)
+            write_page(path, *page)
+    return list(files)

@@ -59,6 +59,7 @@ def build_app() -> App:
         app.command(verb)
     explain = App(name="explain", help="Find out what causes what within a model.")
     explain.command(api.explain_effects, name="effects")
+    explain.command(api.explain_dissect, name="dissect")
     app.command(explain)
     return app
 
