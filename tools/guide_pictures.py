@@ -16,12 +16,14 @@ from pentimento.data.degrade.steps import Creases, Dust, GaussianNoise, Gray, Sc
 from pentimento.runtime import Draws
 
 CROP = (slice(60, 400), slice(120, 560))
+STYLES, STRENGTH = ("van-gogh-rhone", "seurat-grande-jatte", "red-chalk"), 0.7
 
 
 def main(out: Path) -> None:
     """Write all."""
     out.mkdir(parents=True, exist_ok=True)
     old_photograph(out / "old-photograph.jpg")
+    restyled(out / "restyled.jpg")
 
 
 def old_photograph(path: Path) -> None:
@@ -40,12 +42,26 @@ def old_photograph(path: Path) -> None:
         images.write(given, aged.images[0].clamp(0, 1))
         api.restore([str(given)], out=made, find_scratches=True)
         restored = images.read(made).to_tensor()
-    write(path, [aged.images[0].clamp(0, 1), restored, aged.targets[0]])
+    write(path, [aged.images[0].clamp(0, 1), restored, aged.targets[0]], columns=3)
 
 
-def write(path: Path, row: list[Tensor]) -> None:
+def restyled(path: Path) -> None:
+    """A photograph, and in the look of three paintings."""
+    clean = torch.from_numpy(load_sample_image("china.jpg")[CROP].copy()).permute(2, 0, 1) / 255
+    row = [clean]
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "photo.png"
+        images.write(given, clean)
+        for style in STYLES:
+            made = Path(folder) / f"{style}.png"
+            api.stylize(str(given), [style], out=made, strength=STRENGTH)
+            row.append(images.read(made).to_tensor())
+    write(path, row, columns=2)
+
+
+def write(path: Path, pictures: list[Tensor], columns: int) -> None:
     """Side by side."""
-    images.write(path, images.grid(torch.stack(row), columns=len(row)))
+    images.write(path, images.grid(torch.stack(pictures), columns=columns))
 
 
 if __name__ == "__main__":

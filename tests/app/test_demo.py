@@ -9,12 +9,18 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path):
     folder = tmp_path / "demo"
     page = make_demo(folder, kimg={"gan": 1.0, "vae": 1.0, "cnn": 0.5, "classifier": 2.0}, count=200)
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 9  # two of each model, the VAE's reconstructions, a photograph twice
+    # Two of each model, the VAE's reconstructions, a photograph restored and restyled, twice each.
+    assert text.count("data:image/png;base64,") == 11
+    value, low, high = map(
+        float, re.findall(r"Effect on brightness: ([+-][\d.]+), 95 % interval (\S+) to (\S+)<", text)[0]
+    )
+    assert low <= value <= high < 0
+    assert text.count("<li>dummy outcome: passed") == 1
     noisy, restored = map(float, re.findall(r"(?:with noise|restored): ([\d.]+) dB", text))
     assert restored > noisy + 5
     assert text.count("<polyline") == 6
     assert "nan" not in re.sub(r"base64,[^']*", "", text).lower()
-    assert re.findall(r"(?:src|href)='(?!data:)([^']*)", text) == ["evaluation.html"]
+    assert re.findall(r"(?:src|href)='(?!data:)([^']*)", text) == ["evaluation.html", "effect.html"]
     assert "{{" not in text
     assert {"generator/loss", "validation/loss", "cnn/loss"} <= set(re.findall(r"[\w]+/loss", text))
     table = text[text.index("<table class=measured>") :]

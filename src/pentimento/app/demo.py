@@ -1,5 +1,5 @@
-"""``make demo``: train three models on real handwritten digits, sample and measure them, take the noise out of a
-photograph, and write a page about it."""
+"""``make demo``: train three models on real handwritten digits, sample and measure them, restore and restyle a
+photograph, ask what causes what in a generator, and write a page about it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from pentimento import api, images
 from pentimento.app.cli import Display
@@ -29,6 +32,7 @@ COLOURS = ("#b5482f", "#2f6db5")
 KIMG = {"cnn": 30.0}  # where the recipe's own length is more than a first look needs
 MEASURED = ("frechet", "kid", "precision-recall", "labels", "memorization", "diversity")
 SIGMA = 25  # of the noise, of 255
+STYLES, STRENGTH = ("van-gogh-rhone", "red-chalk"), 0.7
 # Rows of the evaluation that the page shows, and what they say.
 SHOWN = {
     "frechet": "distance of the samples from the real digits, as the judge sees them",
@@ -57,7 +61,7 @@ def make_demo(out: Path, kimg: dict[str, float] | None = None, count: int = 1000
     page = out / "index.html"
     accuracy = f"{judge.figures['validation/accuracy']:.1%}"
     parts = {"sections": "\n".join(sections), "measured": measured, "accuracy": accuracy, "count": f"{count:,}"}
-    parts |= {"restored": _restore(out), "sigma": str(SIGMA)}
+    parts |= {"restored": _restore(out), "sigma": str(SIGMA), "restyled": _restyle(out), "caused": _cause(out)}
     text = PAGE
     for name, part in parts.items():
         text = text.replace(f"{{{{{name}}}}}", part)
@@ -144,10 +148,7 @@ def _measure(runs: Sequence[Path], judge: Path, count: int, out: Path) -> str:
 
 def _restore(out: Path) -> str:
     """A photograph of scikit-learn's, with noise, restored, and as it was."""
-    import numpy as np
-    from sklearn.datasets import load_sample_image
-
-    clean = load_sample_image("china.jpg")[40:360, 120:600].astype(np.float32)
+    clean = _photograph().astype(np.float32)
     noise = np.random.default_rng(0).normal(0, SIGMA, clean.shape)
     given, made = out / "noisy.png", out / "restored.png"
     images.write(given, images.Picture(np.rint(clean + noise).clip(0, 255).astype(np.uint8)))
@@ -160,6 +161,47 @@ def _restore(out: Path) -> str:
     figures = zip((given, made), shown, strict=True)
     parts = [f"<figure><img src='{_data_uri(p)}' alt=''><figcaption>{c}</figcaption></figure>" for p, c in figures]
     return f"<div class='row photographs'>{''.join(parts)}</div>"
+
+
+def _restyle(out: Path) -> str:
+    """The same photograph in the look of two paintings, by their style vectors."""
+    given = out / "photograph.png"
+    images.write(given, images.Picture(_photograph()))
+    figures = []
+    for style in STYLES:
+        made = out / f"{style}.png"
+        with Display(quiet=False) as display:
+            api.stylize(str(given), [style], out=made, strength=STRENGTH, overwrite=True, progress=display)
+        figures.append(f"<figure><img src='{_data_uri(made)}' alt=''><figcaption>{style}</figcaption></figure>")
+    return f"<div class='row photographs'>{''.join(figures)}</div>"
+
+
+def _cause(out: Path) -> str:
+    """One effect within a generator that ships, with its interval and what tried to refute it."""
+    with Display(quiet=False) as display:
+        result = api.explain_effects(
+            "mnist-gan",
+            do=["label=1"],
+            outcomes=["brightness"],
+            count=200,
+            out=out / "effect.html",
+            overwrite=True,
+            progress=display,
+        )
+    (effect,) = result.report["effects"]
+    tried = [f"{r['name']}: {'passed' if r['passed'] else 'failed'} ({r['note']})" for r in effect["refutations"]]
+    items = "".join(f"<li>{html.escape(text)}" for text in tried)
+    said = f"{effect['value']:+.3f}, 95 % interval {effect['low']:+.3f} to {effect['high']:+.3f}"
+    return (
+        f"<p><b>Effect on brightness: {html.escape(said)}</b>, of {effect['baseline']:.3f} without.</p><ul>{items}</ul>"
+    )
+
+
+def _photograph() -> npt.NDArray[np.uint8]:
+    from sklearn.datasets import load_sample_image
+
+    photograph: npt.NDArray[np.uint8] = load_sample_image("china.jpg")[40:360, 120:600]
+    return photograph
 
 
 # ---------------------------------------------------------------------------------------------------- page
@@ -237,6 +279,14 @@ eye.</p>
 <p>A model that comes with the package takes noise of sigma {{sigma}} out of one of scikit-learn's photographs, which it
 never saw.</p>
 {{restored}}
+<h2>The photograph restyled</h2>
+<p>In the look of two paintings that the model knows by name, in one pass.</p>
+{{restyled}}
+<h2>What causes what</h2>
+<p>A generator of digits that comes with the package is asked for the same 200 pictures twice: as it is, and as ones,
+all noise held fixed.</p>
+{{caused}}
+<p><a href='effect.html'>The whole report</a>, with the pictures side by side.</p>
 <h2>The same on pictures of your own</h2>
 <pre>
 pentimento train gan --data my-pictures --set 'data.size_px=[64,64]'     # subfolders become labels
@@ -245,6 +295,8 @@ pentimento generate runs/gan-my-pictures --count 64 --out sheet.png    # a conta
 pentimento generate runs/gan-my-pictures --count 500 --out new/        # single pictures
 pentimento evaluate runs/gan-my-pictures --data my-pictures            # numbers, with their intervals
 pentimento restore scan.png --out restored.png                         # noise; also holes, scratches, JPEG, size
+pentimento stylize photo.jpg van-gogh-rhone --out painted.png          # in the look of a painting
+pentimento explain effects runs/gan-my-pictures --do label=cats        # what causes what in it
 pentimento inspect sheet.png                                           # every picture says what made it
 tensorboard --logdir runs                                              # curves and samples while it learns
 </pre>

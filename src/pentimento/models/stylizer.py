@@ -1,16 +1,16 @@
 """Any picture in the look of any other, in one pass (after AdaIN, Huang and Belongie 2017; Ghiasi et al. 2017).
 
     x -> content     s -> a painting     v -> its style vector     a -> strength     y -> the picture made
-    f_k = E_k(x)                                                        maps at 1/4, 1/8, 1/16 of the size
+    f_k = E_k(x)                                                        maps at 1/2, 1/4, 1/8, 1/16 of the size
     v   = A (mean and deviation of the maps of s)                       what a painting is to the decoder
     g_k = (1 - a) f_k + a (gamma_k(v) (f_k - mu_k) / sigma_k + beta_k(v))    adaptive instance normalization
-    y   = D(g_1, g_2, g_3; a v)                                         whose blocks v scales and shifts too
+    y   = D(g_1, g_2, g_3, g_4; a v)                                    whose blocks v scales and shifts too
 
 At a = 0 the decoder has the content's own maps and gives the content back. All that looks at the whole picture are mu
 and sigma: measured over all tiles beforehand, they make the tiled picture the same as the whole one.
 
 Where we differ: the encoder is small and learned with the rest, where theirs is VGG-19; pixels are rearranged in
-blocks of 4, so that nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net), each
+blocks of 2, so that nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net), each
 normalized; the decoder's blocks are modulated. All for speed.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -35,7 +35,6 @@ from pentimento.runtime import Draws
 
 __all__ = ["Stylizer"]
 
-SHRINK = 4  # side of the blocks of pixels that become channels
 MARGIN = 0.25  # beyond white and black that the losses look at; what lies farther is called back
 MOST = 10.0  # that a layer can miss of a style
 CALL_BACK = 100.0  # weight of the squared distance from there
@@ -50,6 +49,7 @@ class Stylizer(Model):
         spec: of the photographs.
         widths: channels of the maps, the finest first.
         blocks: residual blocks on each level of the decoder; the encoder has one on each.
+        shrink: side of the blocks of pixels that become channels: 4 is faster, and shows them.
         style_widths: channels of the maps that a painting is seen in, as those of `pentimento.models.perceptual`.
         style_dim: length of the style vector.
         content_layer: of the borrowed network ``perceptual``.
@@ -69,8 +69,9 @@ class Stylizer(Model):
         self,
         *,
         spec: DataSpec,
-        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (64, 112, 144),
-        blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 3),
+        widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (24, 64, 112, 144),
+        blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 1, 3),
+        shrink: Literal[2, 4] = 2,
         style_widths: Annotated[
             tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=len(FEATURE_LAYERS))
         ] = (16, 32, 64, 128),
@@ -102,10 +103,11 @@ class Stylizer(Model):
         self.widths, self.content_layer, self.style_layers = widths, content_layer, tuple(style_layers)
         self.content_weight, self.style_weight = content_weight, style_weight
         self.identity_weight, self.smooth_weight, self.lr = identity_weight, smooth_weight, lr
-        self.encoder = ContentEncoder(widths)
+        self.shrink = shrink
+        self.encoder = ContentEncoder(widths, shrink)
         self.stages = feature_stages(style_widths)
         self.summary = nn.Linear(2 * sum(style_widths), style_dim)
-        self.decoder = StyleDecoder(widths, blocks, style_dim)
+        self.decoder = StyleDecoder(widths, blocks, style_dim, shrink)
 
     # ------------------------------------------------------------------------------------------ training
     @classmethod
@@ -176,7 +178,7 @@ class Stylizer(Model):
     @property
     def strides(self) -> tuple[int, ...]:
         """Pixels to a position of each map, along a side."""
-        return tuple(SHRINK * 2**k for k in range(len(self.widths)))
+        return tuple(self.shrink * 2**k for k in range(len(self.widths)))
 
     def stylize(
         self,
@@ -193,24 +195,25 @@ class Stylizer(Model):
     @property
     def reach(self) -> Reach:
         """See `Stylizes`."""
-        numbers = sum((6 if k == 0 else 4) * w / 4**k for k, w in enumerate(self.widths)) / SHRINK**2 + 12
+        numbers = sum((6 if k == 0 else 4) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2 + 12
         multiple = self.strides[-1]
         return Reach(multiple, overlap_px=8 * multiple, bytes_per_px=round(4 * numbers))
 
 
 # ------------------------------------------------------------------------------------------------ networks
 class ContentEncoder(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> maps of `widths` channels at 1/4, 1/8, ... of the size, which is padded first."""
+    """(N, 3, H, W) in [0, 1] -> maps of `widths` channels at 1/shrink of the size, half of that, ...; padded first."""
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], shrink: int) -> None:
         super().__init__()
-        self.multiple = SHRINK * 2 ** (len(widths) - 1)
-        self.head = _conv(3 * SHRINK**2, widths[0])
+        self.shrink = shrink
+        self.multiple = shrink * 2 ** (len(widths) - 1)
+        self.head = _conv(3 * shrink**2, widths[0])
         self.blocks = nn.ModuleList(Block(w) for w in widths)
         self.descend = nn.ModuleList(nn.Conv2d(n, m, 2, stride=2) for n, m in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = F.pixel_unshuffle(pad_to_multiple(x, self.multiple) * 2 - 1, SHRINK)
+        x = F.pixel_unshuffle(pad_to_multiple(x, self.multiple) * 2 - 1, self.shrink)
         maps = [self.blocks[0](self.head(x))]
         for halve, block in zip(self.descend, list(self.blocks)[1:], strict=True):
             maps.append(block(halve(maps[-1])))
@@ -224,16 +227,18 @@ class StyleDecoder(nn.Module):
         widths: of the maps, the finest first.
         blocks: on each level.
         style_dim: length of the style vector.
+        shrink: side of the blocks of pixels that the result is put together from.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: Sequence[int], style_dim: int) -> None:
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int], style_dim: int, shrink: int) -> None:
         super().__init__()
+        self.shrink = shrink
         self.statistics = nn.ModuleList(Modulation(style_dim, w) for w in widths)
         self.blocks = nn.ModuleList(
             nn.ModuleList(Block(w, style_dim) for _ in range(n)) for w, n in zip(widths, blocks, strict=True)
         )
         self.ascend = nn.ModuleList(nn.Conv2d(m, n, 1) for n, m in itertools.pairwise(widths))
-        self.tail = _conv(widths[0], 3 * SHRINK**2)
+        self.tail = _conv(widths[0], 3 * shrink**2)
 
     def forward(
         self,
@@ -252,7 +257,7 @@ class StyleDecoder(nn.Module):
             x = g if x is None else g + F.interpolate(self.ascend[k](x), scale_factor=2, mode="bilinear")
             for block in cast(nn.ModuleList, self.blocks[k]):
                 x = block(x, styles, strength)
-        return (F.pixel_shuffle(self.tail(x), SHRINK) + 1) / 2
+        return (F.pixel_shuffle(self.tail(x), self.shrink) + 1) / 2
 
 
 class Block(nn.Module):
