@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import causal_effects
 import restoration
 import style
 from reporting import RESULTS, Figure, Report, Spread, Value, read
@@ -12,7 +13,7 @@ from reporting import RESULTS, Figure, Report, Spread, Value, read
 __all__ = ["PAGE", "render"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-PARTS = {"restoration": restoration.PARTS, "style": style.PARTS}
+PARTS = {"causal_effects": causal_effects.PARTS, "restoration": restoration.PARTS, "style": style.PARTS}
 COLUMNS = ("figure", "Pentimento", "aim", "outcome", "peer")
 
 HEAD = """# Results
