@@ -31,6 +31,7 @@ from pentimento.sampling import SAMPLE_CHUNK, default_condition
 __all__ = [
     "MEAN",
     "Do",
+    "Value",
     "check",
     "outputs",
     "parse",
@@ -39,6 +40,7 @@ __all__ = [
     "read_set",
     "resolve",
     "run",
+    "tell",
     "usual_values",
     "write_set",
 ]
@@ -146,7 +148,10 @@ def read_set(path: Path) -> tuple[Do, ...]:
         raise NotFoundError(f"--do: no file {path}")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["do"]
-        return tuple(Do(r["target"], _value(r["value"]), tuple(map(int, r["units"])), bool(r["shift"])) for r in rows)
+        dos = tuple(Do(r["target"], _value(r["value"]), tuple(map(int, r["units"])), bool(r["shift"])) for r in rows)
+        if not dos or any(unit < 0 for do in dos for unit in do.units):
+            raise ValueError("nothing to set")
+        return dos
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"--do: {path} does not hold interventions, as explain dissect --save writes them") from error
 
@@ -275,7 +280,7 @@ def usual_values(model: Any, stage: str, seed: int) -> Tensor:
         for name in model.stages[: model.stages.index(stage) + 1]:
             x = model.run_stage(name, x, noise, condition)
         assert x is not None
-        parts.append(x.double().flatten(2).mean(2) if x.ndim > 2 else x.double())
+        parts.append(x.cpu().double().flatten(2).mean(2) if x.ndim > 2 else x.cpu().double())
     return torch.cat(parts).mean(0)
 
 
@@ -327,7 +332,7 @@ def run(
         first += 1
     else:
         noise = {name: _set_units(values, by_target.get(name, ())) for name, values in noise.items()}
-        condition = _tell(model, condition, by_target)
+        condition = tell(model, condition, dos)
     for stage in stages[first:]:
         x = _set_units(model.run_stage(stage, x, noise, condition), by_target.get(stage, ()))
     assert x is not None
@@ -346,14 +351,15 @@ def _set_units(x: Tensor, dos: Sequence[Do]) -> Tensor:
     return x
 
 
-def _tell(model: Model, condition: Condition, dos: Mapping[str, Sequence[Do]]) -> Condition:
-    spec = model.spec
-    if "label" in dos and condition.labels is not None:
-        index = spec.class_index(_as_class(dos["label"][0].value))
+def tell(model: Model, condition: Condition, dos: Sequence[Do]) -> Condition:
+    """What the model is told of each sample, with labels and attributes as `dos` set them."""
+    spec, told_by = model.spec, {do.target: do.value for do in dos if not do.units}
+    if "label" in told_by and condition.labels is not None:
+        index = spec.class_index(_as_class(told_by["label"]))
         condition = replace(condition, labels=torch.full_like(condition.labels, index))
     for place, attribute in enumerate(spec.attributes):
-        if attribute.name in dos and condition.attributes is not None:
-            value = dos[attribute.name][0].value
+        if attribute.name in told_by and condition.attributes is not None:
+            value = told_by[attribute.name]
             number = attribute.values.index(_as_class(value)) if attribute.kind == "categorical" else value
             told = condition.attributes.clone()
             told[:, place] = float(number)  # type: ignore[arg-type]  # checked

@@ -60,6 +60,15 @@ def test_json_says_the_same(explain):
         ([MODEL, "--do", "latent[0]=a,b"], "doses are different numbers"),
         ([MODEL, "--do", "label=1", "--outcome", "saturation"], "is 0 for every picture"),
         (["denoise", "--do", "label=1"], "families that can: "),
+        ([MODEL, "--do", "label=1", "--do", "label=3", "--together"], "label is set twice"),
+        ([MODEL, "--do", "label=1", "--against", "label=3,4"], "--against: one value each"),
+        ([MODEL, "--do", "latent[0]=1", "--against", "label=3", "--by-label"], "changes the label itself"),
+        (
+            [MODEL, "--do", "latent[0]=1", "--do", "latent[1]=1", "--against", "label=3", "--together"],
+            "leave --against",
+        ),
+        ([MODEL, "--do", "latent[0]=0,1", "--do", "latent[0]=2,3"], "doses of latent[0] are asked for twice"),
+        ([MODEL, "--do", "latent[0]=1", "--half-width", "0.1", "--by-label"], "leave --by-label out"),
         ([MODEL], "--do: nothing to set"),
     ],
 )
@@ -116,7 +125,7 @@ def test_dissect_finds_a_set_that_generate_takes(explain, tmp_path):
         (["--count", 3], "30 samples or more"),
         (
             ["--stage", "up1", "--count", 40, "--no-refute", "--control", "slant", "--change", 1],
-            "--control: 'slant' was not measured",
+            "'slant' is not measured; add --outcome slant",
         ),
         (["--stage", "up1", "--count", 40, "--no-refute", "--control", "brightness", "--change", 0], "--change: above"),
     ],
@@ -125,3 +134,26 @@ def test_bad_dissections(explain, arguments, message):
     code, _, err = explain("dissect", MODEL, *arguments)
     assert code == 2
     assert message in " ".join(err.split())
+
+
+def test_classes_are_no_doses(explain):
+    code, out, _ = explain("effects", MODEL, "--do", "label=1,7", "--count", 40, "--no-refute", "--json")
+    assert code == 0
+    assert [e["intervention"] for e in json.loads(out)["report"]["effects"]] == ["do(label=1)", "do(label=7)"]
+
+
+def test_what_is_held_and_what_a_label_is_without(explain):
+    _, out, _ = explain(
+        "effects", MODEL, "--do", "latent[0]=1", "--against", "label=3", "--count", 40, "--no-refute", "--json"
+    )
+    assert json.loads(out)["report"]["effects"][0]["held_fixed"] == ["noise"]
+    _, out, _ = explain("effects", MODEL, "--do", "latent[0]=1", "--by-label", "--count", 60, "--no-refute", "--json")
+    whole, *labels = json.loads(out)["report"]["effects"]
+    assert whole["held_fixed"] == ["noise", "label"]
+    assert len({e["baseline"] for e in labels}) == 10
+
+
+def test_pictures_made_with_a_label_are_recorded_so(explain, tmp_path):
+    assert cli.run(["generate", MODEL, "--do", "label=1", "--count", "3", "--out", "ones"]) == 0
+    rows = (tmp_path / "ones" / "metadata.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == ["1", "1", "1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +102,7 @@ def explain_effects(
     plan = studies.Plan(
         count=count,
         half_width=half_width,
-        against=tuple(each for one in _asked(experiment, against, progress) for each in one.dos),
+        against=_against(experiment, against, progress),
         together=together,
         by_label=by_label,
         level=level,
@@ -157,22 +159,10 @@ def explain_dissect(
         overwrite: Replace what stands at OUT and SAVE.
     """
     from pentimento.features import open_network
-    from pentimento.interventions import MEAN
     from pentimento.studies import dissection as studies
 
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
-    if (control is None) != (change is None):
-        raise InputError("--control: goes with --change, by how much")
-    if control is None and (save is not None or keep is not None):
-        raise InputError("--save and --keep: are of a set; name what it is to --control")
-    try:
-        number: float | str = value if value == MEAN else float(value)
-    except ValueError:
-        raise InputError(f"--value: a number or {MEAN} expected, got {value!r}") from None
-    files = report_files(out, overwrite)
-    if save is not None and Path(save).exists() and not overwrite:
-        raise ExistsError(f"{save}: exists; choose another --save, or --overwrite")
+    number = _check_dissection(outcomes, value, control, change, keep, save, level, seed)
+    files = _dissection_files(out, save, overwrite)
     experiment = _experiment(model, "explain dissect", seed, label, None, device, progress)
     measures = _outcomes(experiment, outcomes)
     judge = open_network("features-cifar", experiment.model.device) if refute else None
@@ -185,6 +175,54 @@ def explain_dissect(
     return _dissected(experiment, found, chosen, files, save, control)
 
 
+def _check_dissection(
+    outcomes: Sequence[str],
+    value: str,
+    control: str | None,
+    change: float | None,
+    keep: str | None,
+    save: Path | None,
+    level: float,
+    seed: int,
+) -> float | str:
+    """What units are set to; refuses what does not go together."""
+    if seed < 0:
+        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    if (control is None) != (change is None):
+        raise InputError("--control: goes with --change, by how much")
+    if not 0 < level < 1:
+        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
+    for name in filter(None, (control, keep)):
+        if name not in outcomes:
+            raise InputError(f"--control, --keep: {name!r} is not measured; add --outcome {name}")
+    if control is None and (save is not None or keep is not None):
+        raise InputError("--save and --keep: are of a set; name what it is to --control")
+    return _unit_value(value)
+
+
+def _unit_value(text: str) -> float | str:
+    from pentimento.interventions import MEAN
+
+    if text == MEAN:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"--value: a number or {MEAN} expected, got {text!r}")
+    return number
+
+
+def _dissection_files(out: Path | None, save: Path | None, overwrite: bool) -> list[Path]:
+    files = report_files(out, overwrite)
+    if save is not None and Path(save) in files:
+        raise InputError(f"--save: {save} is the report's own file; choose another")
+    if save is not None and Path(save).exists() and not overwrite:
+        raise ExistsError(f"{save}: exists; choose another --save, or --overwrite")
+    return files
+
+
 def _dissected(
     experiment: Experiment, found: Any, chosen: Any, files: list[Path], save: Path | None, control: str | None
 ) -> ExplainResult:
@@ -195,7 +233,7 @@ def _dissected(
 
     units = sorted((e for e in found.study.effects if e.found), key=lambda e: -abs(e.standardized))
     strips = {}
-    for effect in {e.intervention: e for e in reversed(units[:SHOWN_UNITS])}.values():
+    for effect in units[:SHOWN_UNITS]:
         (do,) = next(arm.dos for arm in found.effects.measured.arms if arm.name == effect.intervention)
         caption = f"{do.target}[{do.units[0]}]: what excites it most, and where"
         strips[caption] = exciting(experiment, do.target, do.units[0])
@@ -214,7 +252,9 @@ def _dissected(
         report["control"] = {"do": [str(do) for do in chosen.dos], "path": chosen.path, "reached": chosen.reached}
         report["control"]["study"] = own.to_json()
         strips = {f"set: {told}; {caption}": sheet for caption, sheet in chosen.effects.strips.items()} | strips
-    written = _write(files, report, (found.study, {}, strips))
+    own_effects = chosen.effects.study.effects if chosen is not None else ()
+    shown = dataclasses.replace(found.study, effects=(*own_effects, *found.study.effects))
+    written = _write(files, report, (shown, {}, strips))
     if save is not None:
         about = {"model": found.study.model, "weights_sha256": found.study.model_hash, "controls": control}
         interventions.write_set(Path(save), chosen.dos, about)
@@ -260,11 +300,28 @@ def _asked(experiment: Experiment, texts: Sequence[str], progress: ProgressCallb
         for each in [(do,) for do in given] if dosed else [given]:
             for warning in interventions.check(experiment.model, each):
                 progress(Progress("do", 0, message=warning))
-        if dosed:
+        if dosed and not _ordered(experiment, given[0].target):
+            found += [Asked((do,)) for do in given]
+        elif dosed:
             found.append(Asked(given[:1], tuple(float(do.value) for do in given)))  # type: ignore[arg-type]  # numbers
         else:
             found.append(Asked(interventions.resolve(experiment.model, given, experiment.seed)))
     return found
+
+
+def _ordered(experiment: Experiment, target: str) -> bool:
+    """Whether more or less of it means anything: not of classes and categories."""
+    spec = experiment.model.spec
+    return target != "label" and all(a.kind == "numeric" for a in spec.attributes if a.name == target)
+
+
+def _against(experiment: Experiment, texts: Sequence[str], progress: ProgressCallback) -> tuple[Any, ...]:
+    from pentimento.errors import CausalError
+
+    found = _asked(experiment, texts, progress)
+    if len(found) > len(texts) or any(each.doses for each in found):
+        raise CausalError("--against: one value each expected; doses are for --do")
+    return tuple(do for each in found for do in each.dos)
 
 
 def _outcomes(experiment: Experiment, names: Sequence[str]) -> Any:

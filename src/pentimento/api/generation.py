@@ -73,7 +73,7 @@ def generate(
         device: auto, cpu, cuda, cuda:N or mps.
         overwrite: Replace what stands at OUT.
     """
-    from pentimento import images
+    from pentimento import images, interventions
     from pentimento.capabilities import Samples, require
     from pentimento.models import MODELS, load
     from pentimento.runtime import choose_device
@@ -86,16 +86,16 @@ def generate(
     loaded = load(model, choose_device(device))
     require(loaded, Samples, "generate", MODELS)
     say_licence(loaded.origin, progress)
-    draw, done = _draw(loaded, given, do, interpolate, seed, progress)
+    draw, dos = _draw(loaded, given, do, interpolate, seed, progress)
     asked = read_attributes(attributes)
-    condition = task.make_condition(loaded, count, seed, label, asked)
+    condition = interventions.tell(loaded, task.make_condition(loaded, count, seed, label, asked), dos)
     options = {
         "count": count,
         "label": label,
         "attributes": asked,
         "truncation": truncation,
         "interpolate": interpolate,
-        "do": done,
+        "do": [str(each) for each in dos],
     }
     record = _recorder("generate", loaded, seed, options, given)
     if is_sheet:
@@ -146,8 +146,8 @@ def _draw(
     interpolate: int | None,
     seed: int,
     progress: ProgressCallback,
-) -> tuple[Any, list[str]]:
-    """What draws the pictures, where that is not the model as it is; and what was set in it, in words."""
+) -> tuple[Any, Sequence[Any]]:
+    """What draws the pictures, where that is not the model as it is; and what was set in it."""
     from pentimento import interventions
     from pentimento.capabilities import Intervenes, Regenerates, require
     from pentimento.models import MODELS
@@ -157,15 +157,15 @@ def _draw(
         raise InputError("--do: goes neither with --image nor with --interpolate")
     if given is not None:
         require(model, Regenerates, "generate --image", MODELS)
-        return task.redraw(model, *given), []
+        return task.redraw(model, *given), ()
     if not do:
-        return None, []
+        return None, ()
     require(model, Intervenes, "generate --do", MODELS)
     dos = interventions.parse_all(do)
     for warning in interventions.check(model, dos):
         progress(Progress("do", 0, message=warning))
     dos = interventions.resolve(model, dos, seed)
-    return lambda noise, told: interventions.run(model, noise, told, dos), [str(each) for each in dos]
+    return lambda noise, told: interventions.run(model, noise, told, dos), dos
 
 
 def _recorder(verb: str, model: Any, seed: int, options: dict[str, Any], given: tuple[Path, Path] | None) -> Any:

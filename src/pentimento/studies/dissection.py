@@ -147,8 +147,8 @@ def control(
 ) -> Found:
     """The smallest set of units, found greedily, that changes an outcome by what is wanted and keeps another.
 
-    Units whose effect goes the right way are tried, those of the largest effects; the one that brings the set nearest
-    to the aim joins it, until it is there, or none helps.
+    Units whose effect goes the right way are tried, those of the largest effects; the one that adds most joins the set,
+    until that is where it is to be, or none helps.
 
     Raises:
         CausalError: an outcome that was not measured, no change to aim at, or no unit that helps.

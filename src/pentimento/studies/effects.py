@@ -28,9 +28,8 @@ from pentimento.causal import (
     standardized,
     stein,
 )
-from pentimento.causal import interaction as interaction_of
 from pentimento.errors import CausalError
-from pentimento.interventions import Do
+from pentimento.interventions import Do, check
 from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.studies.experiment import Arm, Experiment
 from pentimento.studies.outcomes import Outcome
@@ -40,11 +39,6 @@ __all__ = ["LEAST", "Asked", "Effects", "Measured", "Plan", "Row", "conclude", "
 LEAST = 30  # samples: with fewer, an interval rests on the shape of what it does not show
 PILOT = 100
 SHOWN = 8  # samples in a strip
-ASSUMPTIONS = (
-    "An effect is that on the pictures of this model. It says nothing about the world.",
-    "Samples are drawn as the model is used: its noise, and labels and attributes evenly over what was seen.",
-    "An outcome is the number that its formula says, whatever its name promises.",
-)
 
 
 Row = tuple[str, PairedEffect, int, str]  # an intervention, its effects on all outcomes, samples, subgroup
@@ -159,7 +153,7 @@ def measure_effects(
     if plan.together and len(asked) == 2 and not any(each.doses for each in asked):
         y00, y10, y01, y11 = measured.values.unbind(1)
         name = f"interaction of {measured.arms[1].name} and {measured.arms[2].name}"
-        rows.append((name, interaction_of(y11, y10, y01, y00), len(differences), ""))
+        rows.append((name, _estimate((y11 - y01) - (y10 - y00), measured.pilot), len(differences), ""))
     differing: dict[tuple[str, str], float] = {}
     if plan.by_label:
         rows += _by_label(experiment, measured, differing)
@@ -182,30 +176,61 @@ def conclude(experiment: Experiment, measured: Measured, rows: Sequence[Row], qu
         effects=effects,
         level=level,
         correction=f"Benjamini-Hochberg over {len(effects)} effects" if len(effects) > 1 else "",
-        assumptions=ASSUMPTIONS,
+        assumptions=_assumptions(experiment),
+    )
+
+
+def _assumptions(experiment: Experiment) -> tuple[str, ...]:
+    drawn = "its noise"
+    if experiment.truncation is not None:
+        drawn += f" within {experiment.truncation:g} standard deviations"
+    told = f"all of class {experiment.label}" if experiment.label is not None else "labels in turn"
+    return (
+        "An effect is that on the pictures of this model. It says nothing about the world.",
+        f"Samples are drawn as the model is used: {drawn}, {told}, attributes evenly over what was seen.",
+        "An outcome is the number that its formula says, whatever its name promises.",
     )
 
 
 # --------------------------------------------------------------------------------------------------- parts
-def _measure(
-    experiment: Experiment, asked: Sequence[Asked], outcomes: Sequence[Outcome], plan: Plan, progress: ProgressCallback
-) -> Measured:
+def _check(experiment: Experiment, asked: Sequence[Asked], outcomes: Sequence[Outcome], plan: Plan) -> None:
+    """Refuse what cannot be measured, before anything is drawn."""
     if not asked:
         raise CausalError("--do: nothing to set; name an intervention, e.g. label=7 or up2[17]=0")
     if plan.half_width is not None and len(outcomes) > 1:
         raise CausalError(
             f"--half-width: is in the unit of one outcome, and there are {len(outcomes)}; ask for them one by one"
         )
+    if plan.half_width is not None and plan.by_label:
+        raise CausalError("--half-width: decides on all samples, not on those of a label; leave --by-label out")
     if plan.half_width is None and plan.count < LEAST:
         raise CausalError(f"--count: an interval needs {LEAST} samples or more, got {plan.count}")
+    check(experiment.model, plan.against)
+    dosed = [dosed_name(each) for each in asked if each.doses]
+    if len(set(dosed)) < len(dosed):
+        raise CausalError(f"--do: doses of {dosed[0]} are asked for twice; put them into one, with commas")
+    if plan.together:
+        _check_together(experiment, asked, plan)
+
+
+def _check_together(experiment: Experiment, asked: Sequence[Asked], plan: Plan) -> None:
+    if any(each.doses for each in asked) or len(asked) < 2:
+        raise CausalError("--together: needs two interventions or more, each with one value")
+    if plan.against:
+        raise CausalError("--together: tells what two do beside neither; leave --against out")
+    check(experiment.model, tuple(do for each in asked for do in each.dos))
+
+
+def _measure(
+    experiment: Experiment, asked: Sequence[Asked], outcomes: Sequence[Outcome], plan: Plan, progress: ProgressCallback
+) -> Measured:
+    _check(experiment, asked, outcomes, plan)
     arms = [Arm("do(" + ", ".join(map(str, plan.against)) + ")" if plan.against else "as it is", plan.against)]
     owners: list[Asked | None] = []
     for each in asked:
         arms += each.arms()
         owners += [each] * len(each.arms())
     if plan.together:
-        if any(each.doses for each in asked) or len(asked) < 2:
-            raise CausalError("--together: needs two interventions or more, each with one value")
         dos = tuple(do for each in asked for do in each.dos)
         arms.append(Arm("do(" + ", ".join(map(str, dos)) + ")", dos))
         owners.append(None)
@@ -236,9 +261,10 @@ def _by_label(experiment: Experiment, measured: Measured, differing: dict[tuple[
     if labels is None or experiment.label is not None or not experiment.model.config.get("conditional"):
         raise CausalError("--by-label: needs a model that is told labels, and samples of all of them")
     rows = []
-    for a, arm in enumerate(measured.arms[1:]):
+    for arm in measured.arms:
         if any(do.target == "label" for do in arm.dos):
             raise CausalError(f"--by-label: {arm.name} changes the label itself; leave one of the two out")
+    for a, arm in enumerate(measured.arms[1:]):
         found = [by_group(d, labels, names) for d in measured.differences[:, a].unbind(1)]
         for group in found[0].effects:
             effects = [each.effects[group] for each in found]
@@ -255,9 +281,9 @@ def _by_label(experiment: Experiment, measured: Measured, differing: dict[tuple[
 def _records(experiment: Experiment, measured: Measured, rows: Sequence[Row], level: float) -> tuple[Effect, ...]:
     p_values = torch.stack([effect.p_value for _, effect, _, _ in rows])  # (rows, K)
     q_values = benjamini_hochberg(p_values.flatten()).view_as(p_values) if p_values.numel() > 1 else None
-    untouched = measured.values[:, 0]
     records = []
     for r, (name, effect, count, subgroup) in enumerate(rows):
+        untouched = _untouched(experiment, measured, subgroup)
         for k, outcome in enumerate(measured.outcomes):
             one = PairedEffect(
                 effect.mean[[k]],
@@ -289,12 +315,22 @@ def _records(experiment: Experiment, measured: Measured, rows: Sequence[Row], le
     return tuple(records)
 
 
+def _untouched(experiment: Experiment, measured: Measured, subgroup: str) -> Tensor:
+    """The outcomes without the intervention, of one label or of all samples, (n, K)."""
+    untouched = measured.values[:, 0]
+    if not subgroup:
+        return untouched
+    labels = experiment.condition(range(len(untouched))).labels
+    assert labels is not None
+    return untouched[labels == experiment.model.spec.class_index(subgroup)]
+
+
 def _held(experiment: Experiment, measured: Measured, name: str) -> tuple[str, ...]:
     """What was the same in both arms, besides what the intervention itself brings about."""
     model = experiment.model
     told = (["label"] if model.config.get("conditional") else []) + list(model.config.get("attributes", ()))
-    arms = [arm for arm in measured.arms if arm.name == name]
-    moved = {do.target for arm in arms for do in arm.dos if not do.units} if arms else set()
+    arms = [measured.arms[0], *(arm for arm in measured.arms[1:] if arm.name in name)]  # of an interaction, both
+    moved = {do.target for arm in arms for do in arm.dos if not do.units}
     return ("noise", *(each for each in told if each not in moved))
 
 
@@ -318,8 +354,8 @@ def _responses(measured: Measured, asked: Sequence[Asked]) -> dict[tuple[str, st
 
 
 def dosed_name(asked: Asked) -> str:
-    """Of what is given in doses, e.g. ``latent[3]``."""
-    return str(asked.dos[0]).partition("=")[0].removesuffix("+")
+    """Of what is given in doses, e.g. ``latent[3]``, or ``latent[3]+`` where it is moved."""
+    return str(asked.dos[0]).partition("=")[0]
 
 
 def _strips(experiment: Experiment, measured: Measured, asked: Sequence[Asked]) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def write_page(
 
 def effect_table(effects: Sequence[Effect]) -> list[list[str]]:
     """A header, and a row for each effect, as text for a terminal."""
-    rows = [["intervention", "outcome", "as it is", "effect", "95 % interval", "q", "refuters"]]
+    rows = [["intervention", "outcome", "without", "effect", "95 % interval", "q", "refuters"]]
     for e in effects:
         name = e.intervention + (f", {e.subgroup}" if e.subgroup else "")
         q = e.p_value if e.q_value is None else e.q_value

@@ -21,7 +21,7 @@ from pentimento.causal import (
     stable,
 )
 from pentimento.features import FeatureNetwork
-from pentimento.interventions import Do
+from pentimento.interventions import Do, Value, usual_values
 from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.studies.effects import Effects, Measured, dosed_name
 from pentimento.studies.experiment import Arm, Experiment
@@ -49,7 +49,8 @@ def refute(
     Args:
         experiment: that the effects are of.
         effects: of `measure_effects`.
-        judge: of what is realistic: the nearer a picture's vector lies to those of the model's own pictures, the more.
+        judge: of what is realistic, on the model's device: the nearer a picture's vector lies to those of the model's
+            own pictures, the more.
         progress: told as pictures are drawn.
         others: what placebos of an arm do, (K placebos, outcomes), where that is known; else they are measured.
     """
@@ -103,18 +104,28 @@ def _placebo_effects(experiment: Experiment, measured: Measured, arm: int, progr
         return None
     drawn = [match(active, unit, PLACEBOS, experiment.seed, exclude=named).tolist() for unit in do.units]
     sets = list(zip(*drawn, strict=True))  # PLACEBOS of as many units each
-    arms = [measured.arms[0], *(Arm("placebo", (replace(do, units=_distinct(units, len(active))),)) for units in sets)]
+    arms = [measured.arms[0]]
+    for units in sets:
+        others = _distinct(units, len(active), named)
+        arms.append(Arm("placebo", (replace(do, units=others, value=_value_for(experiment, do, others)),)))
     rows = range(min(PLACEBO_SAMPLES, len(measured.values)))
     values = experiment.measure(arms, measured.outcomes, rows, progress, "placebos")
     return (values[:, 1:] - values[:, :1]).mean(0)
 
 
-def _distinct(units: Sequence[int], count: int) -> tuple[int, ...]:
-    """Two units of a set may be matched with the same one; the next one takes the place of the second."""
+def _value_for(experiment: Experiment, do: Do, units: Sequence[int]) -> Value:
+    """What was a unit's usual value becomes that of another unit."""
+    if not isinstance(do.value, tuple):
+        return do.value
+    return tuple(usual_values(experiment.model, do.target, experiment.seed)[list(units)].tolist())
+
+
+def _distinct(units: Sequence[int], count: int, named: set[int]) -> tuple[int, ...]:
+    """Two units of a set may be matched with the same one; the next one that is free takes the second's place."""
     chosen: list[int] = []
     for unit in units:
         place = unit
-        while place in chosen:
+        while place in chosen or place in named:
             place = (place + 1) % count
         chosen.append(place)
     return tuple(chosen)
@@ -137,21 +148,21 @@ def _manifold(
     if not arms:
         return {}
     natural = Arm("as it is")
-    reference = _vectors(judge, experiment.pictures(natural, _others(REFERENCES)))
+    reference = _vectors(judge, experiment, natural, _others(REFERENCES))
     held = _others(REFERENCES, REFERENCES)
-    usual = -_distance(_vectors(judge, experiment.pictures(natural, held)), reference)
+    usual = -_distance(_vectors(judge, experiment, natural, held), reference)
     found = {}
     for a in arms:
         rows = range(min(REFERENCES, len(measured.values)))
-        score = -_distance(_vectors(judge, experiment.pictures(measured.arms[a], rows)), reference)
+        score = -_distance(_vectors(judge, experiment, measured.arms[a], rows), reference)
         before, after = _set_values(experiment, measured.arms[a].dos, held, rows)
         found[a] = on_manifold(before, after, usual, score)
     return found
 
 
-def _vectors(judge: FeatureNetwork, pictures: Tensor) -> Tensor:
-    parts = [judge(pictures[i : i + 64]).vectors.double().cpu() for i in range(0, len(pictures), 64)]
-    return torch.cat(parts)
+def _vectors(judge: FeatureNetwork, experiment: Experiment, arm: Arm, rows: range) -> Tensor:
+    pictures = experiment.pictures(arm, rows).to(experiment.model.device)
+    return torch.cat([judge(pictures[i : i + 64]).vectors.double().cpu() for i in range(0, len(pictures), 64)])
 
 
 def _distance(vectors: Tensor, reference: Tensor) -> Tensor:
@@ -183,4 +194,4 @@ def _notes(measured: Measured, placebos: dict[int, Tensor | None]) -> tuple[str,
     without = [measured.arms[a].name for a, found in placebos.items() if found is None]
     if not without:
         return ()
-    return (f"No placebos for {', '.join(without)}: there are too few other units, or none that it could be done to.",)
+    return (f"No placebos for {', '.join(without)}: only units have them, set alone, where there are enough others.",)
