@@ -31,7 +31,6 @@ from pentimento.sampling import SAMPLE_CHUNK, default_condition
 __all__ = [
     "MEAN",
     "Do",
-    "Value",
     "check",
     "outputs",
     "parse",

@@ -1,16 +1,18 @@
-"""From pydantic's report to one clear line per problem, with the nearest right name beside a wrong one."""
+"""What goes in and out as plain data: problems of options, a clear line each; and values as JSON can hold them."""
 
 from __future__ import annotations
 
+import math
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
 
 from pentimento.errors import suggest
 
-__all__ = ["describe_problems"]
+__all__ = ["describe_problems", "json_safe"]
 
 
 def describe_problems(error: pydantic.ValidationError, schema: type[pydantic.BaseModel], where: str = "") -> str:
@@ -69,3 +71,16 @@ def _flat(annotation: Any) -> list[Any]:
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
+
+
+def json_safe(value: Any) -> Any:
+    """`value` as JSON can hold it: numbers that are not finite are words.
+
+    >>> json_safe({"low": float("-inf"), "rows": (1.0, float("nan"))})
+    {'low': '-inf', 'rows': [1.0, 'nan']}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: json_safe(v) for key, v in value.items()}
+    return [json_safe(v) for v in value] if isinstance(value, list | tuple) else value

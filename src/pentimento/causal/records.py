@@ -10,6 +10,7 @@ from typing import Any
 
 from pentimento.causal.effects import LEVEL
 from pentimento.errors import ProtocolError
+from pentimento.validation import json_safe
 
 __all__ = ["Change", "Effect", "Refutation", "Study", "compare"]
 
@@ -83,7 +84,7 @@ class Effect:
 
     def to_json(self) -> dict[str, Any]:
         """For a report, in values that JSON can hold: numbers that are not finite are words."""
-        made: dict[str, Any] = _safe({**dataclasses.asdict(self), "found": self.found, "survives": self.survives})
+        made: dict[str, Any] = json_safe({**dataclasses.asdict(self), "found": self.found, "survives": self.survives})
         return made
 
 
@@ -121,16 +122,8 @@ class Study:
         """For a report, in values that JSON can hold: numbers that are not finite are words."""
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "effects"}
         document = {"format": "pentimento study", "version": 1, **rest}
-        made: dict[str, Any] = _safe({**document, "effects": [effect.to_json() for effect in self.effects]})
+        made: dict[str, Any] = json_safe({**document, "effects": [effect.to_json() for effect in self.effects]})
         return made
-
-
-def _safe(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _safe(v) for key, v in value.items()}
-    return [_safe(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 # ------------------------------------------------------------------------------------------- two studies

@@ -24,6 +24,7 @@ from pentimento import __version__
 from pentimento.errors import EvaluationError, NotFoundError, ProtocolError
 from pentimento.evaluate.intervals import GROUPS, Estimate
 from pentimento.evaluate.records import Metric, Option, Protocol, compare
+from pentimento.validation import json_safe
 
 __all__ = [
     "Against",
@@ -251,16 +252,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     }
     for row in document["differences"]:
         del row["estimate"]["replicates"]
-    safe: dict[str, Any] = _safe(document)
+    safe: dict[str, Any] = json_safe(document)
     return safe
-
-
-def _safe(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _safe(v) for key, v in value.items()}
-    return [_safe(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: Any) -> Any:

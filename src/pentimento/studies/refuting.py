@@ -21,7 +21,7 @@ from pentimento.causal import (
     stable,
 )
 from pentimento.features import FeatureNetwork
-from pentimento.interventions import Do, Value, usual_values
+from pentimento.interventions import Do, usual_values
 from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.studies.effects import Effects, Measured, dosed_name
 from pentimento.studies.experiment import Arm, Experiment
@@ -104,20 +104,16 @@ def _placebo_effects(experiment: Experiment, measured: Measured, arm: int, progr
         return None
     drawn = [match(active, unit, PLACEBOS, experiment.seed, exclude=named).tolist() for unit in do.units]
     sets = list(zip(*drawn, strict=True))  # PLACEBOS of as many units each
+    # What was a unit's usual value becomes that of another unit.
+    usual = usual_values(experiment.model, do.target, experiment.seed) if isinstance(do.value, tuple) else None
     arms = [measured.arms[0]]
     for units in sets:
         others = _distinct(units, len(active), named)
-        arms.append(Arm("placebo", (replace(do, units=others, value=_value_for(experiment, do, others)),)))
+        value = do.value if usual is None else tuple(usual[list(others)].tolist())
+        arms.append(Arm("placebo", (replace(do, units=others, value=value),)))
     rows = range(min(PLACEBO_SAMPLES, len(measured.values)))
     values = experiment.measure(arms, measured.outcomes, rows, progress, "placebos")
     return (values[:, 1:] - values[:, :1]).mean(0)
-
-
-def _value_for(experiment: Experiment, do: Do, units: Sequence[int]) -> Value:
-    """What was a unit's usual value becomes that of another unit."""
-    if not isinstance(do.value, tuple):
-        return do.value
-    return tuple(usual_values(experiment.model, do.target, experiment.seed)[list(units)].tolist())
 
 
 def _distinct(units: Sequence[int], count: int, named: set[int]) -> tuple[int, ...]:
