@@ -4,8 +4,9 @@ The command line, the REST service and Python callers all come through here. Imp
 torch; each function imports what it needs.
 """
 
+from pentimento.api.dissection import explain_dissect
 from pentimento.api.evaluation import EvaluateResult, evaluate
-from pentimento.api.explanation import ExplainResult, explain_dissect, explain_effects
+from pentimento.api.explanation import ExplainResult, explain_effects
 from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
 from pentimento.api.restoration import RestoreResult, restore
