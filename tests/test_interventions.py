@@ -7,8 +7,8 @@ import torch
 
 from pentimento import interventions
 from pentimento.errors import ModelError, NotFoundError
-from pentimento.interventions import Do, check, parse, parse_all, read_set, resolve, run, write_set
-from pentimento.model import Attribute, DataSpec
+from pentimento.interventions import Do, check, parse, parse_all, parse_doses, read_set, resolve, run, write_set
+from pentimento.model import Attribute, DataSpec, Origin
 from pentimento.models import build
 from pentimento.runtime import Draws
 from pentimento.sampling import default_condition, run_stages
@@ -63,6 +63,20 @@ def test_a_set_is_read_as_it_was_written(tmp_path):
     write_set(tmp_path / "set.json", dos, {"outcome": "brightness"})
     assert read_set(tmp_path / "set.json") == dos
     assert parse_all(["size=1", f"@{tmp_path / 'set.json'}"]) == (Do("size", 1.0), *dos)
+
+
+def test_a_set_is_of_the_weights_it_was_made_for(model, tmp_path, monkeypatch):
+    path, dos = tmp_path / "set.json", (Do("up1", 0.0, (3,)),)
+    write_set(path, dos, {"model": "theirs", "weights_sha256": "ab" * 32})
+    assert read_set(path, model) == dos  # a model that was not loaded has no weights to name
+    monkeypatch.setattr(model, "origin", Origin("mine", "ab" * 32))
+    assert read_set(path, model) == parse_doses(f"@{path}", model) == dos
+    monkeypatch.setattr(model, "origin", Origin("mine", "cd" * 32))
+    for read in (lambda: read_set(path, model), lambda: parse_all([f"@{path}"], model)):
+        with pytest.raises(ModelError, match="made for theirs with other weights, and units of mine are other units"):
+            read()
+    write_set(path, dos, {})
+    assert read_set(path, model) == dos  # written by hand: it does not say
 
 
 def test_a_file_of_another_kind(tmp_path):

@@ -3,7 +3,7 @@
 >>> import pentimento
 >>> model = pentimento.load("runs/digits-gan-digits")  # doctest: +SKIP
 
-`load` gives a trained model; `train`, `generate`, `restore`, `stylize`, `translate` and `inspect` are verbs of
+`load` gives a trained model; `train`, `generate`, `restore`, `stylize`, `translate`, `edit` and `inspect` are verbs of
 `pentimento.api`, under which there are also `pentimento.api.evaluate` and `pentimento.api.models`: these two names are
 packages here.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pentimento.api import generate, inspect, restore, stylize, train, translate
+    from pentimento.api import edit, generate, inspect, restore, stylize, train, translate
     from pentimento.models import load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "generate", "inspect", "load", "restore", "stylize", "train", "translate"]
+__all__ = ["__version__", "edit", "generate", "inspect", "load", "restore", "stylize", "train", "translate"]
 
 
 def __getattr__(name: str) -> Any:

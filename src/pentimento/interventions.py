@@ -98,14 +98,15 @@ def parse(text: str) -> Do:
     return Do(target, _number(value), units, shift=sign == "+=")
 
 
-def parse_doses(text: str) -> tuple[Do, ...]:
+def parse_doses(text: str, model: Model | None = None) -> tuple[Do, ...]:
     """Of ``latent[3]=-1,0,1``: one for each dose, increasing; of one value, or of ``@FILE``, as `parse_all`.
 
     Raises:
-        ModelError: see `parse`; doses that are not numbers, or twice the same.
+        ModelError: see `parse`, `read_set`; doses that are not numbers, or twice the same.
+        NotFoundError: no such file.
     """
     if text.startswith("@"):
-        return parse_all([text])
+        return parse_all([text], model)
     do = parse(text)
     if not isinstance(do.value, str) or "," not in do.value:
         return (do,)
@@ -123,8 +124,8 @@ def _number(text: str) -> float | str:
         return text
 
 
-def parse_all(texts: Iterable[str]) -> tuple[Do, ...]:
-    """Of each, in order; ``@FILE`` stands for what a file holds.
+def parse_all(texts: Iterable[str], model: Model | None = None) -> tuple[Do, ...]:
+    """Of each, in order; ``@FILE`` stands for what a file holds, see `read_set` for `model`.
 
     Raises:
         ModelError: see `parse`, `read_set`.
@@ -132,27 +133,38 @@ def parse_all(texts: Iterable[str]) -> tuple[Do, ...]:
     """
     dos: list[Do] = []
     for text in texts:
-        dos += read_set(Path(text[1:])) if text.startswith("@") else [parse(text)]
+        dos += read_set(Path(text[1:]), model) if text.startswith("@") else [parse(text)]
     return tuple(dos)
 
 
-def read_set(path: Path) -> tuple[Do, ...]:
+def read_set(path: Path, model: Model | None = None) -> tuple[Do, ...]:
     """The interventions that `write_set` wrote.
+
+    Args:
+        path: of the file.
+        model: that they are for; one that was not loaded, or None, is not held against what the file says.
 
     Raises:
         NotFoundError: no such file.
-        ModelError: another kind of file.
+        ModelError: another kind of file; or it says that it was made for other weights, whose units are others.
     """
     if not path.is_file():
         raise NotFoundError(f"--do: no file {path}")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["do"]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rows, made_for = document["do"], document.get("weights_sha256")
         dos = tuple(Do(r["target"], _value(r["value"]), tuple(map(int, r["units"])), bool(r["shift"])) for r in rows)
         if not dos or any(unit < 0 for do in dos for unit in do.units):
             raise ValueError("nothing to set")
-        return dos
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"--do: {path} does not hold interventions, as explain dissect --save writes them") from error
+    origin = model.origin if model is not None else None
+    if made_for and origin and made_for != origin.weights_sha256:
+        raise ModelError(
+            f"--do: {path} was made for {document.get('model', 'another model')} with other weights, and units of "
+            f"{origin.name} are other units; make a set for it with explain dissect --save"
+        )
+    return dos
 
 
 def _value(value: Any) -> Value:

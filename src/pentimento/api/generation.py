@@ -161,7 +161,7 @@ def _draw(
     if not do:
         return None, ()
     require(model, Intervenes, "generate --do", MODELS)
-    dos = interventions.parse_all(do)
+    dos = interventions.parse_all(do, model)
     for warning in interventions.check(model, dos):
         progress(Progress("do", 0, message=warning))
     dos = interventions.resolve(model, dos, seed)

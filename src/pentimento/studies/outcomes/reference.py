@@ -1,17 +1,12 @@
 """Outcomes that say how far a picture is from another one: from one reference, or each from its own original.
 
-    x, r -> the picture, its reference     F_l -> maps of layer l of the embedded network `perceptual`
-    G -> Gram matrix of maps, see `pentimento.losses.gram`
-    content = ||F_4(x) - F_4(r)||^2 / ||F_4(r)||^2                    in relu4_1: what is where
-    style   = mean over l of  ||G(F_l(x)) - G(F_l(r))||^2 / ||G(F_l(r))||^2      in relu1_1 ... relu5_1: the look
-    pixels  = E |x - r|                                               over all values, in [0, 1]
-
-Content and style are those that stylizers are trained on, in shares of what the reference has: 0 is the same.
+x, r -> the picture, its reference
+content, style -> see `pentimento.features.likeness`
+pixels = E |x - r|, over all values, in [0, 1]
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,15 +15,13 @@ from torch import Tensor
 
 from pentimento.data.fit import recolour
 from pentimento.errors import CausalError
-from pentimento.features import FeatureNetwork, open_network
+from pentimento.features.likeness import CONTENT_LAYER, NETWORK, content_of, style_of
 from pentimento.features.network import bilinear
-from pentimento.layers import FEATURE_LAYERS
-from pentimento.losses import gram, relative_distance
+from pentimento.losses import relative_distance
 from pentimento.studies.outcomes.outcome import Outcome
 
 __all__ = ["content_distance", "pixel_distance", "style_distance"]
 
-NETWORK, CONTENT_LAYER = "perceptual", "relu4_1"
 LEAST_PX = 32  # a style is not shown to the network smaller than this along a side
 ROUNDING_PX = 1.0  # by which two pictures of the same shape may differ when one is brought to the size of the other
 PIECE_PX = 2**18  # seen by the network together: the finest maps take 16 MB
@@ -63,7 +56,7 @@ def style_distance(reference: Tensor, name: str = "style") -> Outcome:
         CausalError: not such a tensor; when measuring, another number of pictures.
     """
     formula = f"share of the reference's Gram matrices that a picture misses, squared ({NETWORK} network, five layers)"
-    return _outcome(name, formula, _Held(name, reference, _style, relative_distance, same_shape=False))
+    return _outcome(name, formula, _Held(name, reference, style_of, relative_distance, same_shape=False))
 
 
 def pixel_distance(reference: Tensor, name: str = "pixels") -> Outcome:
@@ -82,20 +75,11 @@ def pixel_distance(reference: Tensor, name: str = "pixels") -> Outcome:
 
 # --------------------------------------------------------------------------------------------- what is compared
 def _content(images: Tensor) -> list[Tensor]:
-    return [_network(str(images.device)).maps(images, [CONTENT_LAYER])[CONTENT_LAYER].float()]
-
-
-def _style(images: Tensor) -> list[Tensor]:
-    return [gram(maps.float()) for maps in _network(str(images.device)).maps(images, FEATURE_LAYERS).values()]
+    return [content_of(images)]
 
 
 def _values(images: Tensor) -> list[Tensor]:
     return [images]
-
-
-@functools.lru_cache(maxsize=4)
-def _network(device: str) -> FeatureNetwork:
-    return open_network(NETWORK, device)
 
 
 def _mean_difference(made: Tensor, wanted: Tensor) -> Tensor:
