@@ -390,3 +390,46 @@ def test_a_style_is_never_written_onto(stylize):
         assert code == 2
         assert "all/painting.png: is a style or a mask, and would be written onto; choose another --out" in error
     assert Path("all/painting.png").read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------- a strength for each picture
+def test_the_largest_strength_that_keeps_the_content(stylize):
+    code, result, error = stylize("photo.png", "red.png", "--strength", "auto", "--keep", "0.5", "--out", "auto.png")
+    assert code == 0, error
+    found = result["strengths"]["auto.png"]
+    assert found["content"] <= 0.5
+    stylize("photo.png", "red.png", "--strength", found["strength"], "--out", "same.png")
+    assert np.array_equal(pixels("auto.png"), pixels("same.png"))
+    options = images.describe("auto.png")["provenance"]["options"]
+    assert (options["strength"], options["content_bound"]) == (found["strength"], 0.5)
+
+
+def test_pictures_that_cannot_keep_the_content_are_left_out(stylize):
+    """A stylizer that was not trained changes pictures at strength 0, too."""
+    code, _, error = stylize("photo.png", "red.png", "--strength", "auto", "--keep", "0", "--out", "out.png")
+    assert code == 2
+    assert "is lost at strength 0 already, and 0 is allowed; allow more, or leave this picture as it is" in error
+    assert not Path("out.png").exists()
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        picture(f"photos/{name}", 40, 40)
+    code, result, _ = stylize("photos", "red.png", "--strength", "auto", "--keep", "0", "--out", "made")
+    assert code == 2
+    assert sorted(result["failed"]) == ["photos/a.png", "photos/b.png"] and result["files"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--keep", "0.2"], "--keep: is for --strength auto; leave it out"),
+        (["--strength", "0.5", "--keep", "0.2"], "--keep: is for --strength auto; leave it out"),
+        (["--strength", "auto", "--keep", "2"], "--keep: 0 to 1 expected, got 2"),
+        (["--strength", "autos"], "--strength"),
+        (["--strength", "auto", "--method", "optimize"], "--strength: is for --method model; with --method optimize"),
+    ],
+)
+def test_strengths_that_are_refused(arguments, line, stylize):
+    code, _, error = stylize("photo.png", "red.png", *arguments, "--out", "out.png")
+    assert code == 2
+    assert line in error and len(error.strip().splitlines()) == 1
+    assert not Path("out.png").exists()

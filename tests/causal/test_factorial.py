@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pentimento.causal import main_effects, paired, variance_shares
+from pentimento.causal import main_effects, over_doses, over_levels, paired, variance_shares
 from pentimento.errors import CausalError
 
 NAMES = ("content", "style", "strength")
@@ -158,3 +158,40 @@ def test_main_effects_need_a_drawn_factor_besides():
         main_effects(normal(6, 6), ("content", "style"), "content", ("content",))
     with pytest.raises(CausalError, match="factor: no factor is called 'stile'; did you mean 'style'"):
         main_effects(normal(6, 6), ("content", "style"), "stile", ("content",))
+
+
+# --------------------------------------------------------------------------------------------------- over levels
+def test_over_levels_of_one_drawn_factor_are_over_doses():
+    y, doses = normal(9, 4) + torch.arange(4), torch.tensor([0.0, 0.5, 2.0, 3.0])
+    found = over_levels(y, ("content", "strength"), "strength", doses, ("content",), reference=1)
+    other = over_doses(doses, y, reference=1)
+    for name in ("doses", "mean"):
+        assert torch.allclose(getattr(found, name), getattr(other, name))
+    for name in ("change", "steps", "slope"):
+        ours, theirs = getattr(found, name), getattr(other, name)
+        assert torch.allclose(ours.mean, theirs.mean) and torch.allclose(ours.standard_error, theirs.standard_error)
+    assert found.change.p_value[1] == 1.0 and found.reference == 1
+    assert bool((found.band_low <= found.change.low).all() and (found.band_high >= found.change.high).all())
+
+
+def test_over_levels_covers_other_draws_of_both_factors():
+    """The slope among all contents and styles is 0.2 / 1.25^.5 a level, of the strength's share alone."""
+    doses, hits = torch.arange(4.0), 0
+    truth = math.sqrt(0.2) * float(STRENGTH[1] - STRENGTH[0])
+    for r in range(200):
+        slope = over_levels(design(8, 6, seed=10 * r), NAMES, "strength", doses, NAMES[:2]).slope
+        hits += bool(slope.low <= truth <= slope.high)
+    assert hits >= 184  # 95 % but for 2 standard errors; too wide, never too narrow
+
+
+@pytest.mark.parametrize(
+    ("doses", "reference", "message"),
+    [
+        ([0.0, 1.0, 2.0], 0, "doses: increasing ones, one for each of 4 levels of 'strength', expected"),
+        ([0.0, 1.0, 1.0, 2.0], 0, "doses: increasing ones, one for each of 4 levels"),
+        ([0.0, 1.0, 2.0, 3.0], 4, "reference: the index of a dose, 0 to 3, expected, got 4"),
+    ],
+)
+def test_over_levels_refuses(doses, reference, message):
+    with pytest.raises(CausalError, match=message):
+        over_levels(design(8, 6, 0), NAMES, "strength", torch.tensor(doses), NAMES[:2], reference)

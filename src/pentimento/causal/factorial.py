@@ -24,11 +24,13 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from pentimento.causal.doses import DoseResponse
 from pentimento.causal.effects import LEVEL, PairedEffect
+from pentimento.causal.tables import column
 from pentimento.errors import CausalError, suggest
 from pentimento.runtime import derive_seed
 
-__all__ = ["Share", "main_effects", "variance_shares"]
+__all__ = ["Share", "main_effects", "over_levels", "variance_shares"]
 
 FEWEST_DRAWN = 5  # levels of a drawn factor: with fewer, a bootstrap often draws a single one
 BLOCK = 2**21  # numbers held at a time
@@ -109,33 +111,97 @@ def main_effects(y: Tensor, names: Sequence[str], factor: str, drawn: Sequence[s
     Raises:
         CausalError: as `variance_shares`, or no drawn factor besides.
     """
+    design = _design(y, names, factor, drawn)
+    return design.effects(design.levels - design.levels.mean(0))
+
+
+def over_levels(
+    y: Tensor, names: Sequence[str], factor: str, doses: Tensor, drawn: Sequence[str], reference: int = 0
+) -> DoseResponse:
+    """The outcome over the levels of a factor that are doses, on the same levels of all others.
+
+    Differences from the level of reference, steps and slope are taken in each cell of the other factors; their
+    intervals are those of `main_effects`.
+
+    Args:
+        y: as of `main_effects`.
+        names: of the factors, one an axis.
+        factor: whose levels are doses.
+        doses: (D,), increasing, one for each level of it.
+        drawn: factors whose levels were drawn; one at least besides `factor`.
+        reference: index of the dose to compare with.
+
+    Raises:
+        CausalError: as `main_effects`; doses that do not increase or are not one for each level, or a reference that is
+            none of them.
+    """
+    design, x = _design(y, names, factor, drawn), column(doses, "doses")
+    if len(x) != len(design.levels) or not bool((x.diff() > 0).all()):
+        raise CausalError(
+            f"doses: increasing ones, one for each of {len(design.levels)} levels of {factor!r}, expected, got "
+            f"{[float(f'{dose:g}') for dose in x]}"
+        )
+    if not 0 <= reference < len(x):
+        raise CausalError(f"reference: the index of a dose, 0 to {len(x) - 1}, expected, got {reference}")
+    change, centred = design.levels - design.levels[reference], x - x.mean()
+    band = design.effects(change, LEVEL / (len(x) - 1))
+    slopes = torch.tensordot(centred / centred.square().sum(), design.levels, 1)[None]
+    return DoseResponse(
+        doses=x,
+        reference=reference,
+        mean=design.levels.flatten(1).mean(1),
+        change=design.effects(change),
+        band_low=band.low,
+        band_high=band.high,
+        steps=design.effects(design.levels.diff(dim=0)),
+        slope=design.effects(slopes),
+    )
+
+
+@dataclass(frozen=True)
+class _Design:
+    """One factor beside those whose levels were drawn.
+
+    Args:
+        levels: (levels of the factor, *levels of the drawn ones), the mean over all others.
+        rounding: below which a difference is none.
+    """
+
+    levels: Tensor
+    rounding: float
+
+    def effects(self, d: Tensor, level: float = LEVEL) -> PairedEffect:
+        """Of differences (effects, *levels of the drawn factors), see `main_effects`."""
+        d = torch.where(d.abs() > self.rounding, d, 0.0)
+        mean = d.flatten(1).mean(1)
+        variances, freedoms = [], []
+        for axis in range(1, d.ndim):
+            rest = [a for a in range(1, d.ndim) if a != axis]
+            means = d.mean(rest) if rest else d  # (effects, levels of this factor)
+            variances.append(means.var(1) / d.shape[axis])
+            freedoms.append(d.shape[axis] - 1)
+        variance = torch.stack(variances).sum(0)
+        certain = variance == 0
+        spread = sum(v.square() / g for v, g in zip(variances, freedoms, strict=True))
+        freedom = torch.where(certain, 1.0, variance.square() / torch.as_tensor(spread)).numpy()
+        error = variance.sqrt()
+        half = torch.from_numpy(special.stdtrit(freedom, 1 - level / 2)) * error
+        t = torch.where(certain, 0.0, mean / error)
+        p_value = torch.from_numpy(2 * special.stdtr(freedom, -t.abs().numpy()))
+        p_value = torch.where(certain, (mean == 0).double(), p_value)
+        return PairedEffect(mean, error, mean - half, mean + half, p_value, count=d[0].numel())
+
+
+def _design(y: Tensor, names: Sequence[str], factor: str, drawn: Sequence[str]) -> _Design:
     y, axes = _checked(y, names, drawn)
     own = _axis(factor, names, "factor")
     others = [i for i in axes if i != own]
     if not others:
         raise CausalError(f"drawn: a factor besides {factor!r} expected, for its levels are the samples, got {drawn}")
     fixed = [i for i in range(y.ndim) if i not in (*others, own)]
-    d = y - y.mean(own, keepdim=True)
-    d = torch.where(d.abs() > 1e-12 * y.abs().max(), d, 0.0)  # what rounding leaves is no effect
-    d = (d.mean(fixed, keepdim=True) if fixed else d).movedim(own, 0)
-    d = d.reshape(len(d), *(y.shape[i] for i in others))  # (levels, *levels of the others)
-    mean = d.flatten(1).mean(1)
-    variances, freedoms = [], []
-    for axis, i in enumerate(others, start=1):
-        rest = [a for a in range(1, d.ndim) if a != axis]
-        means = d.mean(rest) if rest else d  # (levels, levels of i)
-        variances.append(means.var(1) / y.shape[i])
-        freedoms.append(y.shape[i] - 1)
-    variance = torch.stack(variances).sum(0)
-    certain = variance == 0
-    spread = sum(v.square() / g for v, g in zip(variances, freedoms, strict=True))
-    freedom = torch.where(certain, 1.0, variance.square() / torch.as_tensor(spread)).numpy()
-    error = variance.sqrt()
-    half = torch.from_numpy(special.stdtrit(freedom, 1 - LEVEL / 2)) * error
-    t = torch.where(certain, 0.0, mean / error)
-    p_value = torch.from_numpy(2 * special.stdtr(freedom, -t.abs().numpy()))
-    p_value = torch.where(certain, (mean == 0).double(), p_value)
-    return PairedEffect(mean, error, mean - half, mean + half, p_value, count=d[0].numel())
+    levels = (y.mean(fixed, keepdim=True) if fixed else y).movedim(own, 0)
+    levels = levels.reshape(len(levels), *(y.shape[i] for i in others))
+    return _Design(levels, 1e-12 * float(y.abs().max()))  # what rounding leaves is no effect
 
 
 # --------------------------------------------------------------------------------------- sums of squares

@@ -12,7 +12,7 @@ from pathlib import Path
 from pentimento.errors import ExistsError, ImageError, InputError, NotFoundError, suggest
 from pentimento.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 
-__all__ = ["Job", "plan_jobs"]
+__all__ = ["Job", "find_pictures", "plan_jobs"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ def plan_jobs(
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise ExistsError(f"{there[0]}{more}: exists; choose another --out, or --overwrite or --skip-existing")
     return jobs, []
+
+
+def find_pictures(inputs: Sequence[str]) -> list[Path]:
+    """The picture files that are meant by files, folders and patterns, each once; see `plan_jobs`.
+
+    Raises:
+        NotFoundError: a path that does not exist, a pattern or folder without pictures.
+    """
+    return list(dict.fromkeys(path for text in inputs for path, _ in _expand(text, None)))
 
 
 def _expand(text: str, out: Path | None) -> list[tuple[Path, Path]]:

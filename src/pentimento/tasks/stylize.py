@@ -40,6 +40,7 @@ __all__ = [
     "Search",
     "check_unfinished",
     "content_moments",
+    "matched",
     "optimize_file",
     "so_far",
     "stylize_file",
@@ -110,7 +111,7 @@ def stylize_file(
     picture = pictures.open_picture(job)
     regions = read_regions(mask_files, picture.height_px, picture.width_px)
     if look.colours == "matched":
-        look = _matched(model, look, _in_memory(picture, job))
+        look = matched(model, look, _in_memory(picture, job))
     treatment = _treatment(model, picture, look, regions, progress)
     files = [job.source, *(f for style in look.styles for f in style.files), *mask_files]
     record = pictures.record("stylize", model, options, files)
@@ -124,15 +125,15 @@ def stylized(
     return pictures.treated(_treatment(model, picture, look, regions, progress), picture, progress=progress)
 
 
-def _matched(model: Model, look: Look, picture: Picture) -> Look:
-    """The look of the same styles in the colours of `picture`."""
+def matched(model: Model, look: Look, picture: Picture) -> Look:
+    """The look of the same styles, which are pictures, in the colours of `picture`."""
     content = no_longer(_in_colour(picture), COLOURS_PX)
 
-    def matched(style: NamedStyle) -> NamedStyle:
+    def recoloured(style: NamedStyle) -> NamedStyle:
         painting = style_picture(style.files[0], look.style_px)
         return replace(style, vector=encode(model, match_colours(painting, content)))
 
-    return replace(look, styles=[matched(style) for style in look.styles])
+    return replace(look, styles=[recoloured(style) for style in look.styles])
 
 
 def _in_memory(picture: AnyPicture, job: Job) -> Picture:
