@@ -11,11 +11,16 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import causal_dissection
+import causal_shapes
+import causal_style
+import causal_time
 from pentimento.causal import PairedEffect, benjamini_hochberg, paired, sample_size, stein
 from pentimento.causal.effects import LEVEL, student_p, student_quantile
 from reporting import Figure, Spread, command_line, mean_interval, parser, wilson, write
@@ -23,8 +28,18 @@ from reporting import Figure, Spread, command_line, mean_interval, parser, wilso
 __all__ = ["PARTS"]
 
 # part -> what it is called; in the order of the page
-PARTS = {"calibration": "how often intervals cover, and how many discoveries are false"}
+PARTS = {
+    "calibration": "how often intervals cover, and how many discoveries are false",
+    "shapes": "effects of known factors on rendered shapes",
+    "dissection": "units of generators, what refuters let pass, and a set that changes strokes",
+    "time": "how long 512 interventions take",
+    "strength": "the largest strength of a style that keeps the content",
+}
 NOTES = {
+    "shapes": causal_shapes.NOTES,
+    "dissection": causal_dissection.NOTES,
+    "time": causal_time.NOTES,
+    "strength": causal_style.NOTES,
     "calibration": [
         "Outcomes y of a latent z and noise e, both standard normal, under do(z := ...), paired on the same z and e; "
         "the effects are closed forms or Gauss-Hermite quadratures. Every experiment is drawn anew. Shares come with "
@@ -45,11 +60,18 @@ def main() -> None:
     """Measure the parts, and write a report of each."""
     options = make_options()
     chosen = options.parse_args()
+    measure = {
+        "calibration": calibration,
+        "shapes": causal_shapes.measure,
+        "dissection": causal_dissection.measure,
+        "time": causal_time.measure,
+        "strength": causal_style.strength,
+    }
     for part in PARTS if chosen.part == "all" else [chosen.part]:
         print(f"--- {PARTS[part]}", file=sys.stderr)
         measured = argparse.Namespace(**{**vars(chosen), "part": part})
         command = command_line(__file__, measured, options)
-        figures = {"calibration": calibration}[part](measured)
+        figures = measure[part](measured)
         write(
             f"causal_effects-{part}", f"Causal effects: {PARTS[part]}", command, figures, NOTES[part], folder=chosen.out
         )
@@ -59,8 +81,16 @@ def make_options() -> argparse.ArgumentParser:
     """Of the command."""
     options = parser(__doc__ or "")
     options.add_argument("--part", choices=(*PARTS, "all"), default="all", help="what to measure (default: all)")
-    options.add_argument("--runs", type=int, default=1000, help="experiments of each kind")
+    options.add_argument("--runs", type=int, default=1000, help="experiments of each kind, of the calibration")
+    options.add_argument("--repeats", type=int, default=20, help="experiments on shapes")
+    options.add_argument("--truth", type=int, default=20_000, help="pictures of shapes that the truth is taken from")
+    options.add_argument("--vae", metavar="MODEL", help="a VAE trained on shapes, see its notes; left out without")
+    options.add_argument("--samples", type=int, default=1000, help="of dissections and of the time")
+    options.add_argument("--stages", nargs="*", default=[], help="of dissections, for a quick look (default: all)")
+    options.add_argument("--rounds", type=int, default=3, help="of the time")
     options.add_argument("--seed", type=int, default=0, help="of all draws")
+    options.add_argument("--stylizer", default="stylize", help="of the part strength: a model (default: stylize)")
+    options.add_argument("--sheet", type=Path, help="of the part strength: write its pictures there")
     return options
 
 

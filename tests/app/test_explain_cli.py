@@ -111,13 +111,38 @@ def test_dissect_finds_a_set_that_generate_takes(explain, tmp_path):
     found = report["control"]["study"]["effects"][0]
     assert report["control"]["reached"] and found["outcome"] == "brightness" and found["value"] > 0.01
     assert report["control"]["study"]["seed"] != report["seed"]
-    assert "what excites it most" in (tmp_path / "report.html").read_text()
+    sizes = [abs(effect["standardized"]) for effect in report["effects"]]
+    assert sizes == sorted(sizes, reverse=True)
+    page = (tmp_path / "report.html").read_text()
+    assert "what excites it most" in page
+    found = sum(effect["found"] for effect in report["effects"])
+    assert f"{found} of 64 effects found" in page  # those of units alone
+    assert "of 2 effects found" in page.partition("<h2>Effects</h2>")[0]  # those of the set
     assert cli.run(["generate", MODEL, "--do", "@set.json", "--count", "4", "--out", "brighter.png"]) == 0
+
+
+def test_dissect_tells_whether_pictures_stay_as_good(explain, tmp_path):
+    assert cli.run(["generate", MODEL, "--count", "140", "--seed", "5", "--out", "real"]) == 0
+    asked = ("--stage", "up1", "--no-refute", "--control", "brightness", "--change", 0.01, "--data", "real")
+    code, out, err = explain("dissect", MODEL, *asked, "--count", 140, "--out", "report.html")
+    assert code == 0, err
+    frechet = json.loads((tmp_path / "report.json").read_text())["control"]["frechet"]
+    assert frechet["without"]["protocol"]["reference"] == "real"
+    change = frechet["with"]["estimate"]["value"] - frechet["without"]["estimate"]["value"]
+    assert frechet["change"]["value"] == pytest.approx(change)
+    assert frechet["change"]["low"] < frechet["change"]["high"]
+    for told in (" ".join(out.split()), (tmp_path / "report.html").read_text()):
+        assert "Frechet distance to real (features-cifar)" in told
+    code, _, err = explain("dissect", MODEL, *asked, "--count", 60)
+    assert code == 2 and "60 pictures are too few for a Frechet distance of 128 features" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--data", "digits"], "--data: is what pictures with a set are held against; name what the set is to"),
+        (["--features", "inception"], "--features: is of the distance to --data"),
+        (["--data", "nothing-here", "--control", "brightness", "--change", 1], "nothing-here"),
         (["--stage", "up2"], "--stage: no stage 'up2' with units; did you mean 'up1'"),
         (["--value", "none"], "--value: a number or mean expected, got 'none'"),
         (["--control", "brightness"], "--control: goes with --change"),

@@ -126,6 +126,16 @@ def test_as_many_samples_as_the_interval_needs(experiment):
     assert found.study.sample_count == 100
 
 
+def test_the_interaction_too_is_as_sure_as_was_asked(experiment):
+    # Either shift turns the wave over and both together leave it, so that the interaction varies twice as much.
+    wave = Outcome("wave", "", "a wave", lambda x: (x.double().mean((1, 2, 3)) * 2 * torch.pi / 0.16).cos())
+    asked = [Asked((Do("units", 1.0, (0,), shift=True),)), Asked((Do("units", -2.0, (1,), shift=True),))]
+    *_, both, last = measure_effects(experiment, asked, [wave], Plan(half_width=0.2, together=True)).study.effects
+    assert last.intervention.startswith("interaction of")
+    assert both.high - both.low < 1e-5
+    assert 0.3 < last.high - last.low < 0.44
+
+
 @pytest.mark.parametrize(
     ("asked", "outcomes", "plan", "message"),
     [

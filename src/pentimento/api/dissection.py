@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pentimento.api.evaluation import data_options
 from pentimento.api.explanation import ExplainResult, find_measures, open_experiment, write_report
 from pentimento.api.options import Callback, Flag, report_files
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import no_progress
 
 if TYPE_CHECKING:
+    from pentimento.causal import Effect
+    from pentimento.runtime import ProgressCallback
     from pentimento.studies.experiment import Experiment
+    from pentimento.studies.quality import Quality, QualityChange
 
 __all__ = ["explain_dissect"]
 
 SHOWN_UNITS = 6  # whose most exciting pictures are on the page
+FEATURES = "features-cifar"  # of refuters, and of distances where nothing else is asked for
+MOST_REAL = 10_000  # pictures that a set's are held against
 
 
 def explain_dissect(
@@ -34,6 +40,8 @@ def explain_dissect(
     keep: str | None = None,
     within: float = 0.05,
     save: Path | None = None,
+    data: str | None = None,
+    features: str = FEATURES,
     label: str | None = None,
     count: int = 1000,
     level: float = 0.05,
@@ -58,6 +66,8 @@ def explain_dissect(
         keep: Another of the outcomes, whose mean the set must not change by more than WITHIN.
         within: See keep.
         save: Write the set there, as JSON.
+        data: Real pictures, as for evaluate: tell by how much the set changes the Frechet distance to them.
+        features: The network that the distance is taken in, as for evaluate.
         label: Only samples of this class.
         count: Samples.
         level: At which an effect counts as found, after correction for all units and outcomes.
@@ -69,19 +79,45 @@ def explain_dissect(
     """
     from pentimento.features import open_network
     from pentimento.studies import dissection as studies
+    from pentimento.studies.quality import QualityChange
 
     number = _check_dissection(outcomes, value, control, change, keep, save, level, seed)
+    if data is None and features != FEATURES:
+        raise InputError("--features: is of the distance to --data; name real pictures")
+    if data is not None and control is None:
+        raise InputError("--data: is what pictures with a set are held against; name what the set is to --control")
     files = _dissection_files(out, save, overwrite)
     experiment = open_experiment(model, "explain dissect", seed, label, None, device, progress)
     measures = find_measures(experiment, outcomes)
-    judge = open_network("features-cifar", experiment.model.device) if refute else None
+    judge = open_network(FEATURES, experiment.model.device) if refute else None
+    quality = None if data is None else _open_quality(model, experiment, data, features, count, progress)
+    # Before the work that takes long, so that pictures that do not fit are refused at once.
+    without = quality.distance(studies.fresh_samples(experiment)) if quality else None
     how: Any = {"value": number, "count": count, "level": level, "judge": judge, "progress": progress}
     found = studies.dissect(experiment, measures, stages=stages, **how)
-    chosen = None
+    chosen, changed = None, None
     if control is not None and change is not None:
         aim = studies.Aim(control, change, keep, within)
         chosen = studies.control(experiment, found, aim, judge, progress)
-    return _dissected(experiment, found, chosen, files, save, control)
+        if quality and without:
+            changed = QualityChange(without, quality.distance(studies.fresh_samples(experiment), chosen.dos))
+    return _dissected(experiment, found, chosen, changed, files, save, control)
+
+
+def _open_quality(
+    model: str, experiment: Experiment, data: str, features: str, count: int, progress: ProgressCallback
+) -> Quality:
+    """Real pictures, read as the model's own were when it was trained."""
+    from pentimento.data.packed import pack
+    from pentimento.data.sources import open_source
+    from pentimento.evaluate.pictures import Reference
+    from pentimento.features import open_network
+    from pentimento.studies.quality import Quality, of_label
+
+    real = pack(open_source(data), progress=progress)
+    reference = Reference(real, real, None, experiment.model.spec, 0.0, data_options(model).fit, MOST_REAL)
+    network = open_network(features, experiment.model.device, progress)
+    return Quality(of_label(reference.pictures, experiment.label), network, count)
 
 
 def _check_dissection(
@@ -133,39 +169,59 @@ def _dissection_files(out: Path | None, save: Path | None, overwrite: bool) -> l
 
 
 def _dissected(
-    experiment: Experiment, found: Any, chosen: Any, files: list[Path], save: Path | None, control: str | None
+    experiment: Experiment,
+    found: Any,
+    chosen: Any,
+    changed: QualityChange | None,
+    files: list[Path],
+    save: Path | None,
+    control: str | None,
 ) -> ExplainResult:
     """The report of a dissection, and the set that was found."""
     from pentimento import interventions
-    from pentimento.studies.dissection import exciting
-    from pentimento.studies.page import effect_table
+    from pentimento.studies.page import effect_table, set_section
 
-    units = sorted((e for e in found.study.effects if e.found), key=lambda e: -abs(e.standardized))
-    strips = {}
-    for effect in units[:SHOWN_UNITS]:
-        (do,) = next(arm.dos for arm in found.effects.measured.arms if arm.name == effect.intervention)
-        caption = f"{do.target}[{do.units[0]}]: what excites it most, and where"
-        strips[caption] = exciting(experiment, do.target, do.units[0])
-    legend = f"{found.study.question} {found.study.correction}."
-    table = effect_table(units)
-    report = found.study.to_json()
+    effects = sorted(found.study.effects, key=lambda e: -abs(e.standardized))
+    study = dataclasses.replace(found.study, effects=tuple(effects))
+    units = [effect for effect in effects if effect.found]
+    legend = f"{study.question} {study.correction}."
+    table, strips, first = effect_table(units), _excited(experiment, found, units), {}
+    report = study.to_json()
     if chosen is not None:
-        own = chosen.effects.study
-        told = ", ".join(map(str, chosen.dos))
+        own, told = chosen.effects.study, _told(chosen, changed, control)
         table = effect_table(own.effects) + table[1:]
-        reached = "reaches" if chosen.reached else "does not reach"
-        legend += (
-            f" The first {len(own.effects)} rows: {len(chosen.dos)} units that control {control}, on samples that "
-        )
-        legend += f"they were not chosen on; the set {reached} the change on those that it was."
+        legend += f" On top, the set: {told}"
         report["control"] = {"do": [str(do) for do in chosen.dos], "path": chosen.path, "reached": chosen.reached}
-        report["control"]["study"] = own.to_json()
-        strips = {f"set: {told}; {caption}": sheet for caption, sheet in chosen.effects.strips.items()} | strips
-    own_effects = chosen.effects.study.effects if chosen is not None else ()
-    shown = dataclasses.replace(found.study, effects=(*own_effects, *found.study.effects))
-    written = write_report(files, report, (shown, {}, strips))
+        report["control"] |= {"study": own.to_json()} | ({"frechet": changed.to_json()} if changed else {})
+        named = ", ".join(map(str, chosen.dos))
+        first = {"The set": set_section(own, f"{named}: {told}")}
+        strips = {f"set: {named}; {caption}": sheet for caption, sheet in chosen.effects.strips.items()} | strips
+    written = write_report(files, report, (study, {}, strips, None, first))
     if save is not None:
-        about = {"model": found.study.model, "weights_sha256": found.study.model_hash, "controls": control}
+        about = {"model": study.model, "weights_sha256": study.model_hash, "controls": control}
         interventions.write_set(Path(save), chosen.dos, about)
         written.append(Path(save))
     return ExplainResult(table, legend, report, written)
+
+
+def _excited(experiment: Experiment, found: Any, units: Sequence[Effect]) -> dict[str, Any]:
+    """Caption -> what excites the units of the strongest effects most."""
+    from pentimento.studies.dissection import exciting
+
+    arms = {arm.name: arm.dos for arm in found.effects.measured.arms}
+    strips = {}
+    for name in list(dict.fromkeys(effect.intervention for effect in units))[:SHOWN_UNITS]:
+        (do,) = arms[name]
+        caption = f"{do.target}[{do.units[0]}]: what excites it most, and where"
+        strips[caption] = exciting(experiment, do.target, do.units[0])
+    return strips
+
+
+def _told(chosen: Any, changed: QualityChange | None, control: str | None) -> str:
+    """What is said of a set."""
+    reached = "reaches" if chosen.reached else "does not reach"
+    correction = chosen.effects.study.correction or "one effect: no correction"
+    return (
+        f"{len(chosen.dos)} units that control {control}, on samples that they were not chosen on ({correction}); the "
+        f"set {reached} the change on those that it was." + (f" {changed}." if changed else "")
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pentimento.model import DataSpec
     from pentimento.training.recipe import DataOptions
 
-__all__ = ["EvaluateResult", "evaluate"]
+__all__ = ["EvaluateResult", "data_options", "evaluate"]
 
 MOST = 10_000  # pictures of a model, and real ones they are held against, where nobody asked for more
 BLIND_PAIRS = 50
@@ -195,7 +195,7 @@ class _Bench:
         if self.needs_samples:
             require(model, Samples, "evaluate", MODELS)
         say_licence(model.origin, self.progress)
-        reference = self._reference(model.spec, _data_options(name))
+        reference = self._reference(model.spec, data_options(name))
         count = self.count or min(MOST, reference.count if reference else MOST)
         return open_model(model, reference, count, self.seed, self.progress), reference
 
@@ -271,7 +271,7 @@ def _open_data(where: str, split: str, packing: dict[str, Any], progress: Progre
     return _Data(chosen, train, test)
 
 
-def _data_options(name: str) -> DataOptions:
+def data_options(name: str) -> DataOptions:
     """How a model's pictures were read when it was trained, where its run or a recipe of its name tells."""
     from pentimento.training.recipe import DataOptions, find_recipe, load_recipe, recipe_names
 

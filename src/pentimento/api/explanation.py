@@ -144,7 +144,7 @@ def _asked(experiment: Experiment, texts: Sequence[str], progress: ProgressCallb
 
     found = []
     for text in texts:
-        given = interventions.parse_doses(text)
+        given = interventions.parse_doses(text, experiment.model)
         dosed = len(given) > 1 and not text.startswith("@")
         for each in [(do,) for do in given] if dosed else [given]:
             for warning in interventions.check(experiment.model, each):
@@ -199,7 +199,7 @@ def _report(found: Any, files: list[Path]) -> ExplainResult:
     return ExplainResult(effect_table(found.study.effects), legend, report, written)
 
 
-def write_report(files: list[Path], report: dict[str, Any], page: tuple[Any, Any, Any]) -> list[Path]:
+def write_report(files: list[Path], report: dict[str, Any], page: tuple[Any, ...]) -> list[Path]:
     """The JSON file and the page; returns both."""
     import json
 

@@ -24,7 +24,7 @@ from pentimento.studies.experiment import Arm, Experiment
 from pentimento.studies.outcomes import Outcome
 from pentimento.studies.refuting import PLACEBOS, activity, refute
 
-__all__ = ["Aim", "Dissection", "Found", "control", "dissect", "exciting"]
+__all__ = ["Aim", "Dissection", "Found", "control", "dissect", "exciting", "fresh_samples", "placebos"]
 
 CANDIDATES = 24  # units of the largest effects that a set is made of
 SELECTION_SAMPLES = 200
@@ -131,10 +131,11 @@ def dissect(
         for arm, difference in zip(arms[1:], measured.differences.unbind(1), strict=True)
     ]
     names = ", ".join(outcome.name for outcome in outcomes)
-    question = f"Which of {len(rows)} units cause {names}, when each is set to {value}?"
+    set_to = value if isinstance(value, str) else f"{value:g}"
+    question = f"Which of {len(rows)} units cause {names}, when each is set to {set_to}?"
     effects = Effects(conclude(experiment, measured, rows, question, level), measured)
     if judge is not None:
-        effects = refute(experiment, effects, judge, progress, _placebos(measured, active, experiment.seed))
+        effects = refute(experiment, effects, judge, progress, placebos(measured, active, experiment.seed))
     return Dissection(effects, active)
 
 
@@ -184,12 +185,17 @@ def control(
     if not chosen:
         held = f" and keeps {aim.keep} within {aim.within:g}" if aim.keep else ""
         raise CausalError(f"--control: no unit moves {aim.outcome} that way{held}; set units to another --value")
-    fresh = replace(experiment, seed=experiment.seed + OTHER_SEED)
+    fresh = fresh_samples(experiment)
     plan = Plan(count=len(measured.values), level=dissection.study.level)
     effects = measure_effects(fresh, [Asked(tuple(chosen))], measured.outcomes, plan, progress)
     if judge is not None:
         effects = refute(fresh, effects, judge, progress)
     return Found(tuple(chosen), tuple(path), path[-1] * side >= abs(aim.change), effects)
+
+
+def fresh_samples(experiment: Experiment) -> Experiment:
+    """The samples that a set is reported on, none of which it was chosen on."""
+    return replace(experiment, seed=experiment.seed + OTHER_SEED)
 
 
 @torch.no_grad()
@@ -227,7 +233,7 @@ def _stages(experiment: Experiment, wanted: Sequence[str]) -> list[str]:
     return list(wanted) or able
 
 
-def _placebos(measured: Measured, active: dict[str, Tensor], seed: int) -> Callable[[int], Tensor | None]:
+def placebos(measured: Measured, active: dict[str, Tensor], seed: int) -> Callable[[int], Tensor | None]:
     """What the placebos of an arm did: those units of its stage that are nearest in activation."""
     place = {(arm.dos[0].target, arm.dos[0].units[0]): a for a, arm in enumerate(measured.arms[1:])}
     means = measured.differences.mean(0)  # (A - 1, K)

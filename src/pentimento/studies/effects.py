@@ -71,7 +71,8 @@ class Plan:
 
     Args:
         count: samples.
-        half_width: instead of `count`: of the widest interval, in the unit of the one outcome; see `causal.design`.
+        half_width: instead of `count`: of the widest interval, that of the interaction included, in the unit of the
+            one outcome; see `causal.design`.
         at_most: samples that may be drawn for it.
         against: what is set in the arm that the others are held against; nothing: the model as it is.
         together: whether all that is asked is also set at once, and the interaction of the two where there are two.
@@ -146,14 +147,11 @@ def measure_effects(
         EvaluationError: an outcome that is not one finite number for each picture.
     """
     measured = _measure(experiment, asked, outcomes, plan, progress)
-    rows: list[Row] = []
-    differences = measured.differences
-    for a, arm in enumerate(measured.arms[1:]):
-        rows.append((arm.name, _estimate(differences[:, a], measured.pilot), len(differences), ""))
-    if plan.together and len(asked) == 2 and not any(each.doses for each in asked):
-        y00, y10, y01, y11 = measured.values.unbind(1)
-        name = f"interaction of {measured.arms[1].name} and {measured.arms[2].name}"
-        rows.append((name, _estimate((y11 - y01) - (y10 - y00), measured.pilot), len(differences), ""))
+    names, contrasts = _contrasts(measured.arms, measured.values, asked, plan)
+    rows: list[Row] = [
+        (name, _estimate(contrast, measured.pilot), len(contrast), "")
+        for name, contrast in zip(names, contrasts.unbind(1), strict=True)
+    ]
     differing: dict[tuple[str, str], float] = {}
     if plan.by_label:
         rows += _by_label(experiment, measured, differing)
@@ -239,7 +237,8 @@ def _measure(
     else:
         pilot = PILOT
         first = experiment.measure(arms, outcomes, range(pilot), progress, "pilot")
-        count = sample_size((first[:, 1:] - first[:, :1]).flatten(1), plan.half_width, plan.at_most)
+        _, contrasts = _contrasts(arms, first, asked, plan)
+        count = sample_size(contrasts.flatten(1), plan.half_width, plan.at_most)
         values = torch.cat([first, experiment.measure(arms, outcomes, range(pilot, count), progress)])
     for k, outcome in enumerate(outcomes):
         if bool((values[..., k] == values[0, 0, k]).all()):
@@ -248,6 +247,16 @@ def _measure(
                 "choose another outcome"
             )
     return Measured(tuple(arms), tuple(outcomes), values, pilot, tuple(owners))
+
+
+def _contrasts(arms: Sequence[Arm], values: Tensor, asked: Sequence[Asked], plan: Plan) -> tuple[list[str], Tensor]:
+    """Names of all rows that are told of all samples, and what each is the mean of, (N, R, K)."""
+    names, contrasts = [arm.name for arm in arms[1:]], values[:, 1:] - values[:, :1]
+    if plan.together and len(asked) == 2:
+        y00, y10, y01, y11 = values.unbind(1)
+        names.append(f"interaction of {arms[1].name} and {arms[2].name}")
+        contrasts = torch.cat([contrasts, ((y11 - y01) - (y10 - y00))[:, None]], 1)
+    return names, contrasts
 
 
 def _estimate(differences: Tensor, pilot: int) -> PairedEffect:

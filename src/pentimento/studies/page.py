@@ -16,7 +16,7 @@ from pentimento.evaluate.figures import PICTURES_BYTES, sheet_figure
 from pentimento.evaluate.intervals import Estimate
 from pentimento.evaluate.plots import Point, curve_plot, interval_plot
 
-__all__ = ["effect_table", "write_page"]
+__all__ = ["effect_table", "set_section", "write_page"]
 
 MOST_ROWS = 200  # on a page; the JSON file has all
 MOST_POINTS = 24  # in a forest plot
@@ -28,6 +28,7 @@ def write_page(
     responses: Mapping[tuple[str, str], DoseResponse],
     strips: Mapping[str, Tensor],
     more: Mapping[str, str] | None = None,
+    first: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page; what stands at `path` is replaced at once or not at all.
 
@@ -37,12 +38,14 @@ def write_page(
         responses: over doses, by what was dosed and the outcome.
         strips: caption -> sheet (C, H, W).
         more: further sections, title -> HTML.
+        first: sections that stand before all others.
 
     Raises:
         StorageError: the disk is full or refuses.
     """
     shown = sorted(study.effects, key=lambda e: not e.found)[:MOST_ROWS]
     sections = {
+        **(first or {}),
         "Effects": _about(study, len(shown)) + markup.wide(_effects(shown), "Effects"),
         "Side by side": _forests(shown),
         "Over doses": _curves(responses),
@@ -55,6 +58,13 @@ def write_page(
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     title = f"Effects in {html.escape(study.model)}"
     markup.write_page(path, title, lead, markup.titled(sections), (__version__, now))
+
+
+def set_section(study: Study, told: str) -> str:
+    """A set that was found: what is said of it, its effects, counted by themselves, and what tried to refute them."""
+    effects = study.effects
+    about = f"<p>{html.escape(told)}</p>" + _about(study, len(effects))
+    return about + markup.wide(_effects(effects), "Effects of the set") + _refutations(effects)
 
 
 def effect_table(effects: Sequence[Effect]) -> list[list[str]]:

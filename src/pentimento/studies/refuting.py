@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -147,11 +148,12 @@ def _manifold(
     reference = _vectors(judge, experiment, natural, _others(REFERENCES))
     held = _others(REFERENCES, REFERENCES)
     usual = -_distance(_vectors(judge, experiment, natural, held), reference)
+    pooled = functools.cache(experiment.pooled)  # of a stage, the same for all of its units
     found = {}
     for a in arms:
         rows = range(min(REFERENCES, len(measured.values)))
         score = -_distance(_vectors(judge, experiment, measured.arms[a], rows), reference)
-        before, after = _set_values(experiment, measured.arms[a].dos, held, rows)
+        before, after = _set_values(experiment, measured.arms[a].dos, held, rows, pooled)
         found[a] = on_manifold(before, after, usual, score)
     return found
 
@@ -166,7 +168,9 @@ def _distance(vectors: Tensor, reference: Tensor) -> Tensor:
     return torch.cdist(vectors, reference).topk(NEIGHBOURS, largest=False).values.mean(1)
 
 
-def _set_values(experiment: Experiment, dos: Sequence[Do], natural_rows: range, rows: range) -> tuple[Tensor, Tensor]:
+def _set_values(
+    experiment: Experiment, dos: Sequence[Do], natural_rows: range, rows: range, pooled: Callable[[str, range], Tensor]
+) -> tuple[Tensor, Tensor]:
     """What is set, per sample: as it is by nature (M, F), and as it was set (N, F). Labels have no range to leave."""
     before, after = [torch.zeros(len(natural_rows), 1)], [torch.zeros(len(rows), 1)]
     spec = experiment.model.spec
@@ -174,8 +178,8 @@ def _set_values(experiment: Experiment, dos: Sequence[Do], natural_rows: range, 
         if do.units:
             units = list(do.units)
             value = torch.as_tensor(do.value, dtype=torch.float64).expand(len(units))
-            before.append(experiment.pooled(do.target, natural_rows)[:, units])
-            own = experiment.pooled(do.target, rows)[:, units]
+            before.append(pooled(do.target, natural_rows)[:, units])
+            own = pooled(do.target, rows)[:, units]
             after.append(own + value if do.shift else value.expand_as(own))
         elif do.target != "label" and spec.attribute(do.target).kind == "numeric":
             place = spec.attributes.index(spec.attribute(do.target))
