@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import causal_effects
+import counterfactuals
 import restoration
 import style
 from reporting import RESULTS, Figure, Report, Spread, Value, read
@@ -13,7 +14,12 @@ from reporting import RESULTS, Figure, Report, Spread, Value, read
 __all__ = ["PAGE", "render"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-PARTS = {"causal_effects": causal_effects.PARTS, "restoration": restoration.PARTS, "style": style.PARTS}
+PARTS = {
+    "causal_effects": causal_effects.PARTS,
+    "counterfactuals": counterfactuals.PARTS,
+    "restoration": restoration.PARTS,
+    "style": style.PARTS,
+}
 COLUMNS = ("figure", "Pentimento", "aim", "outcome", "peer")
 
 HEAD = """# Results
