@@ -9,10 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+import counterfactual_debias
+import counterfactual_morpho
+import counterfactual_shapes
 from pentimento.causal.graphs import CausalGraph
 from pentimento.studies.observing import observe
 from pentimento.studies.questions import Asked
@@ -21,7 +25,12 @@ from reporting import Figure, command_line, mean_interval, parser, wilson, write
 __all__ = ["PARTS"]
 
 # part -> what it is called; in the order of the page
-PARTS = {"observe": "effects told from tables of what was observed"}
+PARTS = {
+    "observe": "effects told from tables of what was observed",
+    "morpho": "digits of Morpho-MNIST as they would have been",
+    "shapes": "coloured shapes as they would have been",
+    "debias": "classifiers freed of colours and textures that tell the digit",
+}
 NOTES = {
     "observe": [
         "Tables with two measured confounders a and b, standard normal, and noise e: a treatment with two levels has "
@@ -34,6 +43,9 @@ NOTES = {
         "The confounder missing: a and b are left out of the table. Drawn as t <-> y, the graph says that there is no "
         "answer; left out of the graph as well, the answer is wrong, and nothing in the table tells.",
     ],
+    "morpho": counterfactual_morpho.NOTES,
+    "shapes": counterfactual_shapes.NOTES,
+    "debias": counterfactual_debias.NOTES,
 }
 TRUTH = 1.0
 SIZES = (500, 2000)
@@ -43,11 +55,19 @@ def main() -> None:
     """Measure the parts, and write a report of each."""
     options = make_options()
     chosen = options.parse_args()
+    measures = {
+        "observe": observing,
+        "morpho": counterfactual_morpho.morpho,
+        "shapes": counterfactual_shapes.shapes,
+        "debias": counterfactual_debias.debias,
+    }
     for part in PARTS if chosen.part == "all" else [chosen.part]:
         print(f"--- {PARTS[part]}", file=sys.stderr)
         measured = argparse.Namespace(**{**vars(chosen), "part": part})
         command = command_line(__file__, measured, options)
-        figures = {"observe": observing}[part](measured)
+        if part in ("morpho", "shapes", "debias") and not getattr(chosen, part):
+            options.error(f"--part {part} needs a trained model: --{part} RUN")
+        figures = measures[part](measured)
         title = f"Counterfactuals: {PARTS[part]}"
         write(f"counterfactuals-{part}", title, command, figures, NOTES[part], folder=chosen.out)
 
@@ -57,6 +77,17 @@ def make_options() -> argparse.ArgumentParser:
     options = parser(__doc__ or "")
     options.add_argument("--part", choices=(*PARTS, "all"), default="all", help="what to measure (default: all)")
     options.add_argument("--runs", type=int, default=300, help="tables of each kind")
+    options.add_argument("--morpho", help="for morpho: a model trained by scm-morpho on morphomnist.py's pictures")
+    options.add_argument("--shapes", help="for shapes: a model trained by scm-shapes")
+    options.add_argument(
+        "--debias",
+        nargs="*",
+        default=[],
+        metavar="VARIANT=RUN",
+        help="for debias: coloured, double, wildlife=a model trained by cgn-mnist on coloured_mnist.py's pictures",
+    )
+    options.add_argument("--pictures", type=Path, help="for debias: a folder for the pages of the studies")
+    options.add_argument("--count", type=int, default=2000, help="pictures, for morpho and shapes")
     options.add_argument("--seed", type=int, default=0, help="of all draws")
     return options
 

@@ -19,7 +19,7 @@ NO_SCRIPTS = {
     *("causal_dissection.py", "causal_shapes.py", "causal_style.py", "causal_time.py"),  # parts of causal_effects.py
     *("denoisers.py", "judges.py", "report.py", "reporting.py"),
 }
-PARTS = ("restoration_", "style_")  # modules of a script that is measured in parts
+PARTS = ("counterfactual_", "restoration_", "style_")  # modules of a script that is measured in parts
 SCRIPTS = sorted(n for p in BENCHMARKS.glob("*.py") if (n := p.name) not in NO_SCRIPTS and not n.startswith(PARTS))
 
 

@@ -50,8 +50,8 @@ GUIDES = sorted({*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md
 PAGES = [*GUIDES, DOCS / "results.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-VERBS = ("train", "generate", "restore", "stylize", "translate", "evaluate", "explain", "models", "inspect")
-QUESTIONS = ("effects", "dissect")  # of explain
+VERBS = ("train", "generate", "restore", "stylize", "translate", "edit", "evaluate", "explain", "models", "inspect")
+QUESTIONS = ("effects", "dissect", "style", "counterfactual", "scorecard", "debias", "observe")  # of explain
 
 
 @dataclass(frozen=True)

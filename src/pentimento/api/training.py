@@ -11,9 +11,10 @@ from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag
 from pentimento.errors import InputError
-from pentimento.runtime import no_progress
+from pentimento.runtime import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
+    from pentimento.studies.scm import Causes
     from pentimento.training.loop import Watch
     from pentimento.training.recipe import Recipe
 
@@ -31,6 +32,7 @@ class TrainResult:
         stopped_early: whether validation ended it.
         figures: the last ones logged; over folds, their means.
         deviations: standard deviations over folds, where there were folds.
+        findings: of a recipe with edges: the mechanism of each attribute, and whether the graph fits the data.
     """
 
     run: Path
@@ -39,6 +41,7 @@ class TrainResult:
     stopped_early: bool
     figures: dict[str, float]
     deviations: dict[str, float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
 
 
 def train(
@@ -80,8 +83,17 @@ def train(
         if init or folds or overwrite:
             raise InputError("--resume: goes on with what the run folder says; leave out --init, --folds, --overwrite")
         run = Path(out or recipe)
-        outcome = session.resume(run, overrides, where=data, second=second, make_watch=_make_watch, progress=progress)
-        return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures)
+        findings: list[str] = []
+        outcome = session.resume(
+            run,
+            overrides,
+            where=data,
+            second=second,
+            make_watch=_make_watch,
+            make_prepare=lambda found: _make_causes(found, findings, progress),
+            progress=progress,
+        )
+        return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures, findings=findings)
     if data is None:
         raise InputError("--data: missing; give a folder of pictures, or a built-in set: digits, shapes")
     if (Path(recipe) / "run.json").is_file():
@@ -92,12 +104,22 @@ def train(
     named = Path(data).resolve() if Path(data).exists() else Path(data)
     run = Path(out or Path("runs") / f"{path.stem}-{named.stem.replace(':', '-')}")
     options: dict[str, Any] = {"second": second, "init": init, "overwrite": overwrite, "skip_broken": skip_broken}
-    options["progress"] = progress
+    findings = []
+    options |= {"progress": progress, "prepare": _make_causes(chosen, findings, progress)}
     if folds is not None:
         crossed = session.cross_validate(chosen, data, run, folds, **options)
-        return TrainResult(run, 0, chosen.training.total_kimg * folds, False, crossed.mean, crossed.deviation)
+        return TrainResult(run, 0, chosen.training.total_kimg * folds, False, crossed.mean, crossed.deviation, findings)
     outcome = session.start(chosen, data, run, watch=_make_watch(chosen), **options)
-    return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures)
+    return TrainResult(run, outcome.step, outcome.kimg, outcome.stopped_early, outcome.figures, findings=findings)
+
+
+def _make_causes(recipe: Recipe, findings: list[str], progress: ProgressCallback) -> Causes | None:
+    """What ``edges`` ask for; it adds what it finds to `findings`."""
+    if not recipe.edges:
+        return None
+    from pentimento.studies.scm import Causes
+
+    return Causes(recipe, findings, progress)
 
 
 def _make_watch(recipe: Recipe) -> Watch | None:

@@ -39,8 +39,8 @@ def build_app() -> App:
     """The commands. Options and help come from the functions of `api`."""
     app = App(
         name="pentimento",
-        help="Image models you own: train them on your own pictures, generate, restyle, restore, translate; find out "
-        "what causes what.\n\n"
+        help="Image models you own: train them on your own pictures, generate, restyle, restore, translate, edit; find "
+        "out what causes what.\n\n"
         "Every command also takes --json (one JSON object on standard output) and --debug (show the traceback).",
         version=pentimento.__version__,
         console=Console(stderr=False),
@@ -52,14 +52,20 @@ def build_app() -> App:
         api.restore,
         api.stylize,
         api.translate,
+        api.edit,
         api.evaluate,
         api.models,
         api.inspect,
     ):
         app.command(verb)
-    explain = App(name="explain", help="Find out what causes what within a model.")
+    explain = App(name="explain", help="Find out what causes what: within a model, or in a table.")
     explain.command(api.explain_effects, name="effects")
     explain.command(api.explain_dissect, name="dissect")
+    explain.command(api.explain_style, name="style")
+    explain.command(api.explain_counterfactual, name="counterfactual")
+    explain.command(api.explain_debias, name="debias")
+    explain.command(api.explain_scorecard, name="scorecard")
+    explain.command(api.explain_observe, name="observe")
     app.command(explain)
     return app
 
@@ -254,7 +260,7 @@ def _print_json(result: Any) -> None:
 
 def _print(result: Any) -> None:
     console = Console(highlight=False)
-    if isinstance(result, api.EvaluateResult | api.ExplainResult) and result.table:
+    if isinstance(result, api.ExplainResult) or (isinstance(result, api.EvaluateResult) and result.table):
         _print_measured(console, result)
         return
     document = {k: v for k, v in _plain(result).items() if v not in ({}, [], None, "")}
@@ -269,11 +275,12 @@ def _print(result: Any) -> None:
 
 
 def _print_measured(console: Console, result: api.EvaluateResult | api.ExplainResult) -> None:
-    header, *rows = result.table
-    table = Table(*header, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    if result.table:
+        header, *rows = result.table
+        table = Table(*header, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
     console.print(result.legend, soft_wrap=True, markup=False)
     for path in result.files:
         console.print(f"written: {path}", soft_wrap=True, markup=False)

@@ -23,6 +23,7 @@ from torch import Tensor
 from pentimento import __version__
 from pentimento.errors import ModelError, NotFoundError, RecipeError, suggest
 from pentimento.model import DataSpec, Model, Origin
+from pentimento.models.cgn import CGN
 from pentimento.models.classifier import Classifier
 from pentimento.models.cnn import CNN
 from pentimento.models.cyclegan import CycleGAN
@@ -59,7 +60,7 @@ __all__ = [
 MODELS: dict[str, type[Model]] = {
     cls.family: cls
     for cls in (
-        *(GAN, VAE, CNN, Classifier, Perceptual),
+        *(GAN, VAE, CNN, CGN, Classifier, Perceptual),
         *(Restorer, Recurrent, Detector),
         *(Stylizer, Pix2Pix, CycleGAN),
     )
@@ -67,6 +68,7 @@ MODELS: dict[str, type[Model]] = {
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 STYLES = "styles.safetensors"  # that a stylizer may come with, see `pentimento.tasks.styles`
+ATTRIBUTES = ("scm.json", "scm.safetensors")  # that a model may come with, see `pentimento.studies.scm`
 FORMAT = 1  # of config.json; raised when an older reader could misread it
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -173,7 +175,7 @@ def _from_hub(name: str) -> Path:
             f'{name}: no such folder; to look for it on the hub, install: pip install "pentimento[hub]"'
         ) from None
     try:
-        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, CARD, STYLES]))
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, CARD, STYLES, *ATTRIBUTES]))
     except Exception as error:  # the hub client raises a family of its own, httpx's and OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFoundError(f"{name}: no such folder, and the hub did not give it: {reason}") from error

@@ -125,6 +125,7 @@ class Recipe(_Options):
     family: str
     title: str = ""
     licence: str = ""  # of the training data, for the model card
+    edges: tuple[str, ...] = ()  # "thickness -> image": what acts on what; makes a structural causal model of it
     model: dict[str, Any] = Field(default_factory=dict)  # the family's constructor keywords
     data: DataOptions = DataOptions()
     augment: Augment = Augment()

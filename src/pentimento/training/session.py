@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
+from pentimento.data.dataset import PackedDataset
 from pentimento.errors import DataError, NotFoundError, RecipeError, suggest
 from pentimento.model import Model
 from pentimento.models import family, find, read_weights
@@ -23,7 +26,11 @@ from pentimento.training.run_folder import RunFolder
 from pentimento.training.sets import make_batches, open_data, open_sets, tell_what_is_lost
 from pentimento.training.setup import make_fabric, make_model, make_networks
 
-__all__ = ["Folds", "cross_validate", "open_data", "resume", "start"]
+__all__ = ["Folds", "Prepare", "cross_validate", "open_data", "resume", "start"]
+
+# The recipe, its pictures, those of them to train on, whether this process leads -> the recipe to go on with, and what
+# the lead adds to the model folder in the end. Called before anything is written.
+Prepare = Callable[[Recipe, PackedDataset, npt.NDArray[np.int64], bool], tuple[Recipe, Callable[[Path], None]]]
 
 # What may change when a run goes on: how long, where, how often it is watched. Anything else would be another run.
 RESUMABLE = {
@@ -48,6 +55,7 @@ def start(
     skip_broken: bool = False,
     held_out: tuple[float, float] | None = None,
     watch: Watch | None = None,
+    prepare: Prepare | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Outcome:
     """Train from the beginning.
@@ -62,6 +70,7 @@ def start(
         skip_broken: go on without pictures that cannot be read.
         held_out: the share of hashes held out for validation; default ``(0, data.validation)``.
         watch: measures the model as ``[evaluate]`` says.
+        prepare: see `Prepare`.
         progress: called while packing and training.
     """
     run = RunFolder(out)
@@ -72,6 +81,7 @@ def start(
     _check_recipe(recipe, held_out)
     say = progress if fabric.is_global_zero else no_progress
     sets = open_sets(fabric, recipe, where, second, skip_broken, progress)
+    recipe, finish = _prepared(recipe, sets.first, held_out, fabric.is_global_zero, prepare)
     spec = sets.first.spec(recipe.data.size_px, recipe.data.channels)
     tell_what_is_lost(recipe, sets, spec, say)
     if sets.first.paired:
@@ -95,7 +105,7 @@ def start(
         )
         if fabric.is_global_zero:
             run.begin(recipe, about, overwrite)
-        return trainer.train()
+        return _trained(trainer, finish)
 
 
 def resume(
@@ -105,6 +115,7 @@ def resume(
     where: str | None = None,
     second: str | None = None,
     make_watch: Callable[[Recipe], Watch | None] = lambda _: None,
+    make_prepare: Callable[[Recipe], Prepare | None] = lambda _: None,
     progress: ProgressCallback = no_progress,
 ) -> Outcome:
     """Go on with the run in `out`, bit for bit as if it had never stopped.
@@ -115,6 +126,7 @@ def resume(
         where: the same pictures, where they were moved.
         second: the same second set of them, where it was moved.
         make_watch: gives the `watch` of the run's recipe, see `start`.
+        make_prepare: gives its `prepare`.
         progress: called while training.
 
     Raises:
@@ -138,8 +150,11 @@ def resume(
     if changed := sets.changed_since(about):
         place = second if changed == "second" and second else where
         raise DataError(f"{place}: the pictures changed since {out} began; start a new run, with --init {out}")
+    low, high = about["held_out"]
+    held_out = (low, high)
+    recipe, finish = _prepared(recipe, sets.first, held_out, fabric.is_global_zero, make_prepare(recipe))
     model = make_model(recipe, sets.first.spec(recipe.data.size_px, recipe.data.channels))
-    data, validation = make_batches(recipe, sets, model.spec, tuple(about["held_out"]))
+    data, validation = make_batches(recipe, sets, model.spec, held_out)
     if about["init"] and not run.has_state():
         _initialize(model, about["init"], no_progress)
     with run if fabric.is_global_zero else nullcontext():
@@ -149,7 +164,7 @@ def resume(
             trainer.restore()
         if fabric.is_global_zero:
             run.rewrite_recipe(recipe)
-        return trainer.train()
+        return _trained(trainer, finish)
 
 
 @dataclass(frozen=True)
@@ -189,6 +204,21 @@ def cross_validate(
 
 
 # --------------------------------------------------------------------------------------------------- parts
+def _prepared(
+    recipe: Recipe, dataset: PackedDataset, held_out: tuple[float, float], lead: bool, prepare: Prepare | None
+) -> tuple[Recipe, Callable[[Path], None] | None]:
+    return (recipe, None) if prepare is None else prepare(recipe, dataset, dataset.split(*held_out)[0], lead)
+
+
+def _trained(trainer: Trainer, finish: Callable[[Path], None] | None) -> Outcome:
+    """Train; then, also where the user stops it, let `finish` add to the model folder that was saved."""
+    try:
+        return trainer.train()
+    finally:
+        if finish is not None and trainer.lead and trainer.saved_step == trainer.step:
+            finish(trainer.run.model)
+
+
 def _check_recipe(recipe: Recipe, held_out: tuple[float, float]) -> None:
     """Refuse to validate what has no validation loss, or on nothing; to measure samples of what makes none; and to
     begin without the networks that a loss borrows, or with others.
