@@ -58,6 +58,28 @@ def test_words_that_say_nothing(text):
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("latent[3]=1,-1, 0", [-1.0, 0.0, 1.0]),
+        ("label=owl, cat", ["owl", "cat"]),  # names have no order but the one they are given in
+        ("label=7,cat,3", [7.0, "cat", 3.0]),
+        ("label=cat", ["cat"]),
+    ],
+)
+def test_several_values(text, values):
+    target, units = ("latent", (3,)) if "latent" in text else ("label", ())
+    assert parse_doses(text) == tuple(Do(target, value, units) for value in values)
+
+
+@pytest.mark.parametrize(
+    "text", ["latent[0]=a,b", "up1[0]=0,mean", "latent+=a,b", "label=cat,cat", "label=1,1.0", "label=cat,", "size=1,,2"]
+)
+def test_several_values_that_are_none(text):
+    with pytest.raises(ModelError, match="--do: several values are different numbers, or names of classes"):
+        parse_doses(text)
+
+
 def test_a_set_is_read_as_it_was_written(tmp_path):
     dos = (Do("up1", (0.25, -1.0), (3, 1)), Do("latent", 2.0, (0,), shift=True), Do("label", "cat"))
     write_set(tmp_path / "set.json", dos, {"outcome": "brightness"})
@@ -117,10 +139,11 @@ def test_the_model_knows_what_it_was_told_alone():
 
 
 def test_values_outside_what_was_seen_are_said(model):
-    said = check(model, parse_all(["size=2.5", "latent[0]=-4", "latent[1]=2", "shape=5"]))
+    said = check(model, parse_all(["size=2.5", "latent[0]=-4", "latent[1]=2", "latent[2]+=5", "shape=5"]))
     assert said == [
         "size=2.5: 0.5 outside what was seen, 1 to 2",
         "latent[0]=-4: 1 beyond the 3 standard deviations that are usual",
+        "latent[2]+=5: 2 beyond the 3 standard deviations that are usual",
     ]
 
 

@@ -13,6 +13,7 @@ from pentimento.model import Batch, Condition, Model
 from pentimento.runtime import Draws
 
 __all__ = [
+    "Composes",
     "Detects",
     "Encodes",
     "Intervenes",
@@ -61,6 +62,28 @@ class Intervenes(Protocol):
 
     def run_stage(self, stage: str, x: Tensor | None, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
         """The output of `stage`, given the output `x` of the stage before it (None for the first)."""
+        ...
+
+
+@runtime_checkable
+class Composes(Protocol):
+    """Draws images out of parts, by mechanisms that are each told a label of their own, see `Condition.mechanisms`."""
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Names, that of the shape first."""
+        ...
+
+    def parts(self, noise: Mapping[str, Tensor], condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask (N, 1, H, W), foreground and background (N, C, H, W), each in [0, 1]."""
+        ...
+
+    def sample(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        """See `Samples`."""
+        ...
+
+    def draw_noise(self, draws: Draws, truncation: float | None = None) -> dict[str, Tensor]:
+        """See `Samples`."""
         ...
 
 

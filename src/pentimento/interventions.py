@@ -2,6 +2,7 @@
 
     label=7                the class that the model is told
     thickness=4.2          an attribute that it is told
+    foreground=3           the class that one mechanism alone is told, of a model that has several (cgn)
     latent[3]=1.5          a coordinate of its noise; latent[3]+=1.5 moves it
     up2[17]=0              a unit (channel) of the output of stage up2, at every position; up2[17]=mean: its usual value
     up2[3,17,20]=0         several at once
@@ -57,7 +58,7 @@ class Do:
     """One thing that is set.
 
     Args:
-        target: ``"label"``, an attribute, a name of the noise (``"latent"``) or a stage.
+        target: ``"label"``, an attribute, a mechanism, a name of the noise (``"latent"``) or a stage.
         value: a number; a class or a category; ``"mean"`` of units; or a number for each unit.
         units: indices along the second axis, of noise and stages.
         shift: whether `value` is added instead of set; of noise and stages.
@@ -99,10 +100,11 @@ def parse(text: str) -> Do:
 
 
 def parse_doses(text: str, model: Model | None = None) -> tuple[Do, ...]:
-    """Of ``latent[3]=-1,0,1``: one for each dose, increasing; of one value, or of ``@FILE``, as `parse_all`.
+    """Of ``latent[3]=-1,0,1``: one for each dose, increasing; of ``label=deer,dog``: one for each name, in their order;
+    of one value, or of ``@FILE``, as `parse_all`.
 
     Raises:
-        ModelError: see `parse`, `read_set`; doses that are not numbers, or twice the same.
+        ModelError: see `parse`, `read_set`; doses of units that are not numbers, or a value that is there twice.
         NotFoundError: no such file.
     """
     if text.startswith("@"):
@@ -110,11 +112,15 @@ def parse_doses(text: str, model: Model | None = None) -> tuple[Do, ...]:
     do = parse(text)
     if not isinstance(do.value, str) or "," not in do.value:
         return (do,)
-    doses = [_number(part.strip()) for part in do.value.split(",")]
-    numbers = sorted({dose for dose in doses if isinstance(dose, float)})
-    if len(numbers) < len(doses):
-        raise ModelError(f"--do: doses are different numbers, e.g. latent[3]=-1,0,1, got {text!r}")
-    return tuple(replace(do, value=number) for number in numbers)
+    values = [_number(part.strip()) for part in do.value.split(",")]
+    numbers = sorted(value for value in values if isinstance(value, float))
+    named = len(numbers) < len(values)
+    if (named and (do.units or do.shift)) or "" in values or len(set(values)) < len(values):
+        raise ModelError(
+            "--do: several values are different numbers, or names of classes, e.g. latent[3]=-1,0,1 or label=deer,dog, "
+            f"got {text!r}"
+        )
+    return tuple(replace(do, value=value) for value in (values if named else numbers))
 
 
 def _number(text: str) -> float | str:
@@ -223,7 +229,7 @@ def _check_units(do: Do, values: Tensor, bound: float) -> list[str]:
     _check_indices(do, values.shape[1])
     if not isinstance(do.value, float) or not math.isfinite(do.value):
         raise ModelError(f"--do {do}: a number expected")
-    beyond = 0.0 if do.shift else abs(do.value) - bound
+    beyond = abs(do.value) - bound  # of a shift: where it takes the mean
     return [f"{do}: {beyond:g} beyond the {bound:g} standard deviations that are usual"] if beyond > 0 else []
 
 
@@ -251,14 +257,14 @@ def _check_stage(model: Any, do: Do, shapes: Mapping[str, Tensor]) -> None:
 def _check_told(model: Any, do: Do, settable: Sequence[str]) -> list[str]:
     spec: DataSpec = model.spec
     attributes = tuple(model.config.get("attributes", ()))
-    labels = ("label",) if model.config.get("conditional") else ()
+    labels = ("label", *model.mechanisms) if model.config.get("conditional") else ()
     if do.target not in labels + attributes:
         raise ModelError(
             f"--do: this model has no {do.target!r}; {suggest(do.target, (*labels, *attributes, *settable))}"
         )
     if do.units or do.shift:
         raise ModelError(f"--do {do}: {do.target} takes one value: {do.target}=VALUE")
-    if do.target == "label":
+    if do.target in labels:
         spec.class_index(_as_class(do.value))
         return []
     attribute = spec.attribute(do.target)
@@ -368,6 +374,13 @@ def tell(model: Model, condition: Condition, dos: Sequence[Do]) -> Condition:
     if "label" in told_by and condition.labels is not None:
         index = spec.class_index(_as_class(told_by["label"]))
         condition = replace(condition, labels=torch.full_like(condition.labels, index))
+    if told_by.keys() & set(model.mechanisms) and condition.labels is not None:
+        columns = [condition.labels] * len(model.mechanisms)
+        classes = {name: spec.class_index(_as_class(told_by[name])) for name in model.mechanisms if name in told_by}
+        for place, name in enumerate(model.mechanisms):
+            if name in classes:
+                columns[place] = torch.full_like(condition.labels, classes[name])
+        condition = replace(condition, mechanisms=torch.stack(columns, 1))
     for place, attribute in enumerate(spec.attributes):
         if attribute.name in told_by and condition.attributes is not None:
             value = told_by[attribute.name]

@@ -101,10 +101,12 @@ class Condition:
     Args:
         labels: (N,) int64 class indices, or None.
         attributes: (N, A) float32 in the units of the data (categorical: as index), in the order of the spec, or None.
+        mechanisms: (N, M) int64 class indices, one for each of `Model.mechanisms`, or None: all as `labels`.
     """
 
     labels: Tensor | None = None
     attributes: Tensor | None = None
+    mechanisms: Tensor | None = None
 
     def to(self, device: Any) -> Condition:
         """The same on `device`."""
@@ -201,12 +203,13 @@ class Model(nn.Module):
     A family declares `family`, `players()` and `loss()`. It may set `monitor` to the name of the logged figure that
     validation should make small; without one (a GAN has none) early stopping and cross-validation are refused. It sets
     `unpaired` if it learns from two sets of pictures, drawn apart: `Batch.images` are of the first, `Batch.targets` of
-    the second.
+    the second. Its `mechanisms` are those of its parts that are each told a label of their own, by name.
     """
 
     family: ClassVar[str]
     monitor: ClassVar[str | None] = None
     unpaired: ClassVar[bool] = False
+    mechanisms: ClassVar[tuple[str, ...]] = ()
     config: dict[str, Any]
     origin: Origin | None
 

@@ -66,6 +66,19 @@ def test_several_values_make_a_strip(edit, tmp_path):
     assert code == 0, err
     about = images.describe(tmp_path / "strip.png")
     assert (about["width_px"], about["height_px"]) == (5 * 30 + 2, 32)
+    asked = ("--label", "1", "--do", "label=7,3,5,9", "--overwrite")
+    code, _, err = edit("one.png", "--model", "mnist-vae", *asked, "--out", "strip.png")
+    assert code == 0, err
+    assert images.describe(tmp_path / "strip.png")["width_px"] == 6 * 30 + 2
+
+
+def test_a_search_that_is_stopped_writes_nothing(edit, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pentimento.tasks.edit.invert", stop)
+    code, _, _ = edit("one.png", "--model", "mnist-vae", *DO, "--out", "never.png")
+    assert code == 130 and [path.name for path in tmp_path.iterdir()] == ["one.png"]
 
 
 def test_a_bad_reconstruction_and_far_values_are_warned_of(edit, tmp_path):
@@ -113,6 +126,8 @@ DO = ("--do", "label=7")
         (["one.png", "--model", "mnist-cnn", *DO], "a 'cnn' model makes no pictures of a latent; families that can:"),
         (["one.png", "--model", "denoise", *DO], "a 'restorer' model makes no pictures of a latent"),
         (["one.png", "--model", "mnist-gan", "--do", "label=1,7", "--only-changes"], "--do one value each"),
+        (["one.png", "--model", "cifar-gan", "--do", "label=deer,dgo"], "unknown class 'dgo'; did you mean 'dog'"),
+        (["one.png", "--model", "mnist-gan", "--do", "latent[0]=1,a"], "several values are different numbers"),
         (["text.png", "--model", "mnist-vae", *DO], "text.png"),
     ],
 )

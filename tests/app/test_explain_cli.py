@@ -57,7 +57,7 @@ def test_json_says_the_same(explain):
         ([MODEL, "--do", "label=1", "--count", 5], "--count: an interval needs 30 samples or more, got 5"),
         ([MODEL, "--do", "label=1", "--level", 2], "--level: between 0 and 1"),
         ([MODEL, "--do", "label=1", "--label", 2], "--label: is what --do sets"),
-        ([MODEL, "--do", "latent[0]=a,b"], "doses are different numbers"),
+        ([MODEL, "--do", "latent[0]=a,b"], "several values are different numbers"),
         ([MODEL, "--do", "label=1", "--outcome", "saturation"], "is 0 for every picture"),
         (["denoise", "--do", "label=1"], "families that can: "),
         ([MODEL, "--do", "label=1", "--do", "label=3", "--together"], "label is set twice"),
@@ -161,10 +161,13 @@ def test_bad_dissections(explain, arguments, message):
     assert message in " ".join(err.split())
 
 
-def test_classes_are_no_doses(explain):
-    code, out, _ = explain("effects", MODEL, "--do", "label=1,7", "--count", 40, "--no-refute", "--json")
-    assert code == 0
-    assert [e["intervention"] for e in json.loads(out)["report"]["effects"]] == ["do(label=1)", "do(label=7)"]
+@pytest.mark.parametrize(("model", "classes"), [(MODEL, ("1", "7")), ("cifar-gan", ("dog", "deer"))])
+def test_classes_are_no_doses(explain, model, classes):
+    code, out, err = explain(
+        "effects", model, "--do", f"label={','.join(classes)}", "--count", 40, "--no-refute", "--json"
+    )
+    assert code == 0, err
+    assert [e["intervention"] for e in json.loads(out)["report"]["effects"]] == [f"do(label={c})" for c in classes]
 
 
 def test_what_is_held_and_what_a_label_is_without(explain):

@@ -98,6 +98,7 @@ def test_the_styles_of_the_model_where_none_are_named(explain):
         (["photos", "--style", "vv"], "style: 'vv' is neither a file nor a style of painter; did you mean 'v'?"),
         (["gone"], "gone: no such file"),
         (["photos", "tiny.png"], "contents: tiny.png: 8x8 px, seen 256 px long: at least 32 px along the shorter side"),
+        (["photos", "text.png"], "text.png: not a PNG"),
         (["photos", "--size", 16], "--size: 32 to 4096 expected, got 16"),
         (["photos", "--strength", 0, 1.5], "--strength: 0 to 1 expected, got 1.5"),
         (["photos", "--strength", 0, 0.5, 0.5], "--strength: two or more different ones, with 0 among them"),
@@ -114,6 +115,7 @@ def test_the_styles_of_the_model_where_none_are_named(explain):
 )
 def test_bad_questions(explain, arguments, message, tmp_path):
     Image.new("RGB", (8, 8)).save("tiny.png")
+    (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "there.html").write_text("mine")
     code, out, err = explain(*arguments)
     assert code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -107,6 +108,44 @@ def test_slopes_of_numbers():
     assert float(orthogonal(y, t[:, None], phi).propensities) == pytest.approx(1 / 3, abs=0.05)
 
 
+def test_the_unit_of_a_column_does_not_matter():
+    g = torch.Generator().manual_seed(2)
+    a, e, f = torch.randn(3, 300, generator=g, dtype=torch.float64)
+    t, y = a + e, a + f
+    phi = basis([Variable("a", a)], 300, 300)
+    far, unit = 1.7e9 + 1e6 * t, 1e6
+    for estimator in (regression, orthogonal):
+        near, there = (averaged(estimator(y, v[:, None], phi).values) for v in (t, far))
+        assert float(there.mean) * unit == pytest.approx(float(near.mean), rel=1e-4, abs=1e-6)
+        assert float(there.standard_error) * unit == pytest.approx(float(near.standard_error), rel=1e-4)
+    near, there = (instrument(y + t, t, torch.stack([e, scale * f], 1)) for scale in (1, 1e9))
+    assert there.low == pytest.approx(near.low) and there.strength == pytest.approx(near.strength)
+
+
+def test_slopes_are_those_of_statsmodels():
+    api = pytest.importorskip("statsmodels.api")
+    g = torch.Generator().manual_seed(3)
+    a, e, f = torch.randn(3, 300, generator=g, dtype=torch.float64)
+    t, phi = a + e, basis([Variable("a", a)], 300, 300)
+    y = t + a + (1 + a.abs()) * f
+    theirs = api.OLS(y.numpy(), torch.cat([t[:, None], phi], 1).numpy()).fit(cov_type="HC3")
+    found = averaged(regression(y, t[:, None], phi).values)
+    assert float(found.mean) == pytest.approx(theirs.params[0])
+    assert float(found.standard_error) == pytest.approx(theirs.bse[0], rel=0.01)
+
+
+def test_anderson_rubin_covers_where_rows_scatter_unlike():
+    hits = 0
+    for seed in range(100):
+        g = torch.Generator().manual_seed(seed)
+        u, e, f = torch.randn(3, 400, generator=g, dtype=torch.float64)
+        z = (torch.rand(400, generator=g, dtype=torch.float64) < 0.15).double()
+        t = z + u + e
+        found = instrument(2 * t + (1 + 2 * z) * (u + f), t, z[:, None])
+        hits += found.low < 2 < found.high
+    assert hits >= 89  # 95 expected; where the spread is taken to be equal, 68
+
+
 def test_the_front_door_and_its_delta_method():
     g = torch.Generator().manual_seed(3)
     u, e, f, h = torch.randn(4, 4000, generator=g, dtype=torch.float64)
@@ -159,6 +198,37 @@ def test_which_formula(graph, strategy, variables):
     found = asked(graph)
     assert (found.strategy, found.variables) == (strategy, variables)
     assert bool(found.formula) == bool(found.assumptions) == (strategy is not None)
+
+
+def test_a_set_is_found_where_there_is_one_and_is_valid():
+    from dowhy.graph import check_valid_backdoor_set
+
+    g = torch.Generator().manual_seed(0)
+    found = {True: 0, False: 0}
+    for _ in range(60):
+        order = ["w", "v", "x", "t", "y"]
+        pairs = list(itertools.combinations(order, 2))
+        drawn = [p for p in pairs if p == ("t", "y") or torch.rand((), generator=g) < 0.5]
+        hidden = [p for p in pairs if torch.rand((), generator=g) < 0.15]
+        graph = CausalGraph(("y", "x", "w", "t", "v"), tuple(drawn), tuple(hidden))
+        directed = graph.to_networkx()
+        valid = [
+            set(some)
+            for size in range(4)
+            for some in itertools.combinations("wvx", size)
+            if check_valid_backdoor_set(directed, ["t"], ["y"], set(some))["is_dseparated"]
+        ]
+        answer = identify(graph, "t", "y")
+        assert (answer.strategy == "adjustment") == bool(valid)
+        assert not valid or set(answer.variables) in valid
+        found[bool(valid)] += 1
+    assert min(found.values()) > 5
+
+
+def test_the_set_is_the_one_of_the_most_exact_estimate_and_is_found_at_once():
+    assert asked("i -> t; w -> {t y}; p -> y; t -> y; t -> c").variables == ("w", "p")  # never i
+    names = " ".join(f"w{k}" for k in range(25))
+    assert len(asked(f"{{{names}}} -> t; {{{names}}} -> y; t -> y").variables) == 25
 
 
 def test_what_would_overturn_it_and_what_would_have_to_be_observed():

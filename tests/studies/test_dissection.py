@@ -23,6 +23,7 @@ class Rows:
     """Row r of a picture is 0.5 + 0.1 * unit r; units are a fourth of the latents, of mean 0.5."""
 
     family, config, device, training, origin = "rows", {}, torch.device("cpu"), False, None
+    mechanisms = ()
     spec = DataSpec(channels=1, height_px=UNITS, width_px=4)
     stages = ("units", "image")
 

@@ -92,6 +92,23 @@ def test_instruments_strong_and_weak():
     json.dumps(to_json(weak), allow_nan=False)
 
 
+def test_instruments_that_contradict_one_another_are_told():
+    u, a, b, z = normal(1000, 4, 10)
+    table = {"z": z, "v": a, "t": z + a + u, "y": z + a + u + 3 * z + b}
+    found = ask("z -> t; v -> t; t -> y; t <-> y", table)
+    assert "z, v contradict one another" in found.warnings[0]
+
+
+def test_levels_of_large_numbers_keep_apart_and_few_numbers_are_told():
+    w, e, coin = normal(300, 3, 11)
+    t = 1.7e9 + (w + coin > 0).double()
+    found = ask("w -> {t y}; t -> y", {"w": w, "t": t, "y": t + e}, against="1700000000")
+    assert found.answers[0].contrast == "t: 1700000001 against 1700000000" and not found.warnings
+    genre = (w > 0.5).double() + (w > 1)
+    found = ask("w -> {t y}; t -> y", {"w": genre, "t": t, "y": t + genre + e})
+    assert found.warnings == ("w has only 3 different numbers; if they stand for categories, give names",)
+
+
 def test_a_thin_overlap_is_warned_of():
     w, e, coin = normal(1000, 3, 5)
     t = (1.4 * w + coin > 0).double()
@@ -132,12 +149,21 @@ def test_csv_and_jsonl_say_the_same(tmp_path):
     assert read_columns(tmp_path / "b.jsonl") == {"ok": [1.0, 0.0]}
 
 
+def test_a_table_as_spreadsheets_write_it(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        '\ufeff"größe cm", style ,id\r\n"1", "a, b",1_2\r\n\r\n2,plain,3\r\n', encoding="utf-8"
+    )
+    assert read_columns(tmp_path / "a.csv") == {"größe cm": [1, 2], "style": ["a, b", "plain"], "id": ["1_2", "3"]}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.csv", "x,y\n", "a.csv has no rows"),
         ("a.csv", "x,x\n1,2\n", "two columns 'x'"),
-        ("a.csv", "x,y\n1,2,3\n", "row 0 .* has more values than there are columns"),
+        ("a.csv", "x,y\n1,2,3\n", "row 1 has more values than there are columns"),
+        ("a.csv", "x;y\n1;2\n", "commas between the columns expected, got ';'"),
+        ("a.csv", "x\ty\n1\t2\n", r"commas between the columns expected, got '\\t'"),
         ("a.csv", b"\xff\xfe", "not UTF-8 text"),
         ("a.jsonl", "{x\n", "line 1 is not JSON"),
         ("a.jsonl", "[1]\n", "line 1: an object expected"),

@@ -163,6 +163,15 @@ def test_an_effect_that_one_content_carries_fails():
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
+def test_a_stylizer_that_makes_no_pictures_is_refused():
+    class Broken(Lifter):
+        def stylize(self, images, styles, strength=1.0, moments=None):
+            return images * float("nan")
+
+    with pytest.raises(CausalError, match=r"images: values in \[0, 1\] expected, got nan to nan; see what made them"):
+        study_styles(Broken(), crossed(), ["brightness"])
+
+
 @pytest.mark.parametrize(
     ("changed", "names", "error", "message"),
     [

@@ -66,8 +66,8 @@ def edit(
         model: A run folder, a model folder, a model of the zoo, or a hub id, that makes pictures of latents (gan, vae).
         out: A picture (.png, .jpg, .webp, .tif) of the model's size; a strip, where --do has several values.
         do: What to set: label=7, thickness=4.2, latent[3]=1.5, up2[17]=0, up2[3,17]=mean, or @FILE of a set that
-            explain dissect saved; repeatable. One may have several values, latent[3]=-2,0,2, for a strip of the
-            picture, what the model makes of it, and a picture for each.
+            explain dissect saved; repeatable. One may have several values, latent[3]=-2,0,2 or label=deer,dog, for a
+            strip of the picture, what the model makes of it, and a picture for each.
         label: The class of the picture, where the model knows classes; the one that fits best where left out.
         attributes: NAME=VALUE of the picture, for each attribute that the model was told; repeatable.
         only_changes: Add what changes to the picture itself, which keeps its size, alpha, profile and EXIF, and every

@@ -65,7 +65,8 @@ def explain_effects(
     Args:
         model: A run folder, a model folder, a model of the zoo, or a hub id, that generates in stages (gan, vae, cnn).
         do: What to set: label=7, thickness=4.2, latent[3]=1.5, up1[17]=0, up1[3,17]=mean, @FILE of a set; several
-            values with commas are doses: latent[3]=-2,-1,0,1,2. Repeatable: each is measured by itself.
+            values with commas are doses: latent[3]=-2,-1,0,1,2; of classes and categories each is measured by itself:
+            label=deer,dog. Repeatable: each is measured by itself.
         outcomes: What to measure in each picture: brightness, contrast, colourfulness, sharpness, ... thickness,
             slant, ... for digits; judge:MODEL, onnx:FILE, content:IMAGE, style:IMAGE; repeatable.
         against: What is set in the arm that the others are held against; the model as it is where left out; repeatable.
@@ -160,8 +161,8 @@ def _asked(experiment: Experiment, texts: Sequence[str], progress: ProgressCallb
 
 def _ordered(experiment: Experiment, target: str) -> bool:
     """Whether more or less of it means anything: not of classes and categories."""
-    spec = experiment.model.spec
-    return target != "label" and all(a.kind == "numeric" for a in spec.attributes if a.name == target)
+    spec, classes = experiment.model.spec, ("label", *experiment.model.mechanisms)
+    return target not in classes and all(a.kind == "numeric" for a in spec.attributes if a.name == target)
 
 
 def _against(experiment: Experiment, texts: Sequence[str], progress: ProgressCallback) -> tuple[Any, ...]:

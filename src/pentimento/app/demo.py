@@ -1,5 +1,5 @@
 """``make demo``: train three models on real handwritten digits, sample and measure them, restore and restyle a
-photograph, ask what causes what in a generator, and write a page about it."""
+photograph, ask what causes what in a generator and what a picture would have been, and write a page about it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,7 @@ def make_demo(out: Path, kimg: dict[str, float] | None = None, count: int = 1000
     accuracy = f"{judge.figures['validation/accuracy']:.1%}"
     parts = {"sections": "\n".join(sections), "measured": measured, "accuracy": accuracy, "count": f"{count:,}"}
     parts |= {"restored": _restore(out), "sigma": str(SIGMA), "restyled": _restyle(out), "caused": _cause(out)}
+    parts["otherwise"] = _counterfactual(out, lengths.get("world"))
     text = PAGE
     for name, part in parts.items():
         text = text.replace(f"{{{{{name}}}}}", part)
@@ -195,6 +197,25 @@ def _cause(out: Path) -> str:
     return (
         f"<p><b>Effect on brightness: {html.escape(said)}</b>, of {effect['baseline']:.3f} without.</p><ul>{items}</ul>"
     )
+
+
+def _counterfactual(out: Path, kimg: float | None) -> str:
+    """What a picture of a shape would have been, by a small causal model that is trained for it."""
+    world, given, made = out / "world", out / "shapes", out / "counterfactual"
+    length = [] if kimg is None else [f"training.total_kimg={kimg}"]
+    with Display(quiet=False) as display:
+        how: dict[str, Any] = {"overwrite": True, "progress": display}
+        api.train("scm-small", data="shapes:2000", out=world, overrides=length, **how)
+        api.generate(str(world), out=given, count=1, label="circle", seed=1, **how)
+        picture = given / "000000.png"
+        result = api.explain_counterfactual(str(world), picture, do=["shape=star"], out=made, **how)
+    table = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}' for cell in row)}" for row in result.table)
+    shown = {"a circle": picture, "had it been a star": made.with_suffix(".png")}
+    figures = "".join(
+        f"<figure><img src='{_data_uri(p)}' alt=''><figcaption>{caption}</figcaption></figure>"
+        for caption, p in shown.items()
+    )
+    return f"<div class=row>{figures}<table class=otherwise>{table}</table></div>"
 
 
 def _photograph() -> npt.NDArray[np.uint8]:

@@ -19,11 +19,12 @@ from torch import Tensor
 from pentimento.causal.graphs import CausalGraph
 from pentimento.errors import CausalError, suggest
 
-__all__ = ["LEAST_ROWS", "Attribute", "Column", "encode", "read_table"]
+__all__ = ["LEAST_ROWS", "Attribute", "Column", "encode", "few_numbers", "read_table"]
 
 Column = Tensor | Sequence[str] | Sequence[float]
 LEAST_ROWS = 50  # a fifth of them judges what the others taught
 MOST_LEVELS = 64
+FEW = 10  # different numbers: then they may be names
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,12 @@ def _attribute(name: str, values: Tensor | list[str]) -> Attribute:
             "group them, or give numbers"
         )
     return Attribute(name, levels)
+
+
+def few_numbers(name: str, values: Tensor) -> str:
+    """What to say of numbers of which there are so few that they may be names; else nothing."""
+    distinct = len(set(values.tolist()))
+    return f"{name} has only {distinct} different numbers; if they stand for categories, give names" * (distinct <= FEW)
 
 
 def _constant(name: str, count: int, value: str) -> CausalError:

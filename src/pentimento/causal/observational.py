@@ -213,13 +213,14 @@ def regression(y: Tensor, t: Tensor, phi: Tensor) -> Scores:
         t: (N, K).
         phi: see `basis`.
     """
-    both = torch.cat([t, phi], 1)
+    unit = t.std(0).clamp(min=1e-300)
+    both = torch.cat([(t - t.mean(0)) / unit, phi], 1)
     b = torch.linalg.lstsq(both, y[:, None], driver="gelsd").solution[:, 0]
     inverse = torch.linalg.pinv(both.T @ both, hermitian=True)
     leverage = (both @ inverse * both).sum(1).clamp(max=0.99)
     influence = len(y) * (both @ inverse) * ((y - both @ b) / (1 - leverage))[:, None]
     slopes = influence[:, : t.shape[1]]
-    return Scores(slopes - slopes.mean(0) + b[: t.shape[1]])
+    return Scores((slopes - slopes.mean(0) + b[: t.shape[1]]) / unit)
 
 
 def orthogonal(y: Tensor, t: Tensor, phi: Tensor, seed: int = 0) -> Scores:
@@ -231,7 +232,8 @@ def orthogonal(y: Tensor, t: Tensor, phi: Tensor, seed: int = 0) -> Scores:
         phi: see `basis`.
         seed: of the folds.
     """
-    both = torch.cat([y[:, None], t], 1)
+    unit = t.std(0).clamp(min=1e-300)
+    both = torch.cat([y[:, None], (t - t.mean(0)) / unit], 1)
     rest_of = torch.zeros_like(both)
     for held in _folds(torch.zeros(len(y)), seed):
         rest = torch.ones(len(y), dtype=torch.bool)
@@ -241,8 +243,8 @@ def orthogonal(y: Tensor, t: Tensor, phi: Tensor, seed: int = 0) -> Scores:
     inverse = torch.linalg.pinv(v.T @ v, hermitian=True)
     b = inverse @ (v.T @ u)
     values = b + len(y) * (v @ inverse) * (u - v @ b)[:, None]
-    unexplained = v.square().mean(0) / (t - t.mean(0)).square().mean(0)
-    return Scores(values, unexplained[:1, None])
+    unexplained = v.square().mean(0) / both[:, 1:].square().mean(0)
+    return Scores(values / unit, unexplained[:1, None])
 
 
 # --------------------------------------------------------------------------------------- without adjustment
@@ -283,8 +285,9 @@ def instrument(y: Tensor, t: Tensor, z: Tensor, level: float = LEVEL) -> Instrum
     """``b = cov(y, p) / cov(t, p)`` with p the projection of t on the instruments (Wright 1928; Theil 1953).
 
     Anderson and Rubin (1949): all b at which the instruments do not explain ``y - b t`` at `level`, which is right
-    however weak they are. With several instruments it may be empty where they contradict each other; it is then told
-    from the estimate to itself.
+    however weak they are. Of one instrument, whatever the spread of ``y - b t`` beside it (White 1980); several take
+    that spread to be equal. With several it may be empty, where they contradict each other; it is then told from the
+    estimate to itself.
 
     Args:
         y: (N,).
@@ -293,7 +296,7 @@ def instrument(y: Tensor, t: Tensor, z: Tensor, level: float = LEVEL) -> Instrum
         level: the interval is of 1 - level.
     """
 
-    y, t, z = (v - v.mean(0) for v in (y, t, z))
+    y, t, z = (v - v.mean(0) for v in (y, t, z / z.std(0)))
     count, k = z.shape
     inverse = torch.linalg.pinv(z.T @ z, hermitian=True)
     p = z @ (inverse @ (z.T @ t))
@@ -302,16 +305,24 @@ def instrument(y: Tensor, t: Tensor, z: Tensor, level: float = LEVEL) -> Instrum
     pi, rest = inverse @ (z.T @ t), t - p
     spread = inverse @ (z.T @ (z * rest.square()[:, None])) @ inverse
     strength = float(pi @ torch.linalg.pinv(spread, hermitian=True) @ pi) / k
-    # (y - b t)' (P - c M) (y - b t) <= 0 with M = 1 - P: a quadratic in b.
+    # In u = y - b t: explained(u, u) <= c left(u, u), a quadratic in b.
     freedom = count - k - 1
     c = float(special.fdtri(k, freedom, 1 - level)) * k / freedom
+    hat = z @ inverse
+
+    def explained(u: Tensor, v: Tensor) -> float:
+        return float((u @ hat) @ (z.T @ v))
+
+    def left(u: Tensor, v: Tensor) -> float:
+        u, v = (w - hat @ (z.T @ w) for w in (u, v))
+        if k > 1:
+            return float(u @ v)
+        return float((z[:, 0].square() * u) @ v / z.square().mean())  # rows may scatter more where z is far out
 
     def form(u: Tensor, v: Tensor) -> float:
-        projected = float((u @ z) @ inverse @ (z.T @ v))
-        return projected - c * (float(u @ v) - projected)
+        return explained(u, v) - c * left(u, v)
 
-    explained = float((y @ z) @ inverse @ (z.T @ y))
-    p_value = float(special.fdtrc(k, freedom, explained / k / max(float(y @ y) - explained, 1e-300) * freedom))
+    p_value = float(special.fdtrc(k, freedom, explained(y, y) / k / max(left(y, y), 1e-300) * freedom))
     square, middle, constant = form(t, t), form(t, y), form(y, y)
     inside = middle**2 - square * constant
     if square <= 0:

@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pentimento.causal.attributes import Attribute, Column, encode, read_table
+from pentimento.causal.attributes import Attribute, Column, encode, few_numbers, read_table
 from pentimento.causal.choice import Choice, choose
 from pentimento.causal.effects import PairedEffect, paired
 from pentimento.causal.graphs import CausalGraph
@@ -39,7 +39,6 @@ __all__ = ["NaturalEffects", "Row", "StructuralModel"]
 
 CONFIG, TENSORS = "scm.json", "scm.safetensors"
 FORMAT = "pentimento scm 1"
-FEW = 10  # different numbers: then they may be names
 Row = Mapping[str, Column | float | str]
 Written = dict[str, Tensor | list[str]]
 
@@ -121,9 +120,8 @@ class StructuralModel:
             mechanisms[node], choices[node] = choose(
                 attributes[node], parents, columns[node], derive_seed(seed, "scm", node)
             )
-            distinct = len(set(columns[node].tolist()))
-            if not attributes[node].levels and distinct <= FEW:
-                notes.append(f"{node} has only {distinct} different numbers; if they stand for categories, give names")
+            if not attributes[node].levels and (note := few_numbers(node, columns[node])):
+                notes.append(note)
             on_progress(Progress("fit mechanisms", done, len(graph.nodes), "attributes", message=str(choices[node])))
         return cls(graph, attributes, mechanisms, choices, count, seed, tuple(notes))
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from pentimento.colour import LUMA
 from pentimento.model import DataSpec
 
-__all__ = ["Fit", "fit_picture", "recolour", "resize", "to_planes"]
+__all__ = ["Fit", "corner", "fit_picture", "recolour", "resize", "to_planes"]
 
 Fit = Literal["crop", "pad", "resize", "patch"]
 
@@ -93,7 +93,7 @@ def fit_picture(
     new = [max(1, bound(t, round(scale * s))) for t, s in zip((height, width), pixels.shape[1:3], strict=True)]
     images = recolour(resize(pixels, new[0], new[1], white), spec.channels)
     if fit == "crop":
-        top, left = _corner((new[0] - height, new[1] - width), place)
+        top, left = corner((new[0] - height, new[1] - width), place)
         return images[:, :, top : top + height, left : left + width]
     colour = recolour(torch.tensor(background).view(1, 3, 1, 1), spec.channels)
     canvas = colour.expand(len(images), -1, height, width).clone()
@@ -102,7 +102,7 @@ def fit_picture(
     return canvas
 
 
-def _corner(room: tuple[int, int], place: npt.NDArray[np.float32]) -> tuple[int, int]:
+def corner(room: tuple[int, int], place: npt.NDArray[np.float32]) -> tuple[int, int]:
     """Where a cut begins, with `room` pixels to spare; each of the room + 1 places is equally likely."""
     top, left = (min(int(p * (r + 1)), r) if r > 0 else 0 for p, r in zip(place, room, strict=True))
     return top, left
@@ -110,5 +110,5 @@ def _corner(room: tuple[int, int], place: npt.NDArray[np.float32]) -> tuple[int,
 
 def _cut(pixels: npt.NDArray[Any], height: int, width: int, place: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """At most (S, height, width, C) of (S, H, W, C)."""
-    top, left = _corner((pixels.shape[1] - height, pixels.shape[2] - width), place)
+    top, left = corner((pixels.shape[1] - height, pixels.shape[2] - width), place)
     return pixels[:, top : top + height, left : left + width]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 
 from pentimento.errors import DataError, suggest
 
-__all__ = ["METADATA_NAMES", "Columns", "read_metadata"]
+__all__ = ["METADATA_NAMES", "Columns", "read_metadata", "read_rows"]
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 
@@ -44,7 +45,7 @@ def read_metadata(file: str, payload: bytes, names: Sequence[str], cut: str = ""
         DataError: no ``file_name`` column, a row twice, a row without a picture, a picture without a row, a value that
             is missing.
     """
-    rows = _rows(file, payload)
+    rows = read_rows(file, payload)
     if not rows:
         raise DataError(f"{file}: no rows")
     if any("file_name" not in row for row in rows):
@@ -68,7 +69,16 @@ def _refuse(file: str, wrong: Sequence[str], what: str) -> None:
         raise DataError(f"{file}: {len(wrong)} {noun} {what}: {', '.join(wrong[:3])}{more}")
 
 
-def _rows(file: str, payload: bytes) -> list[dict[str, Any]]:
+def read_rows(file: str, payload: bytes) -> list[dict[str, Any]]:
+    """The rows of a CSV or JSONL table; spaces around the names and values of a CSV table are no part of them.
+
+    Args:
+        file: its name, for messages; ``.jsonl`` is read as that, all else as CSV.
+        payload: its bytes, UTF-8.
+
+    Raises:
+        DataError: not such a table, a column twice, a row with more values than there are columns.
+    """
     try:
         text = payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,13 +86,24 @@ def _rows(file: str, payload: bytes) -> list[dict[str, Any]]:
     if file.endswith(".jsonl"):
         return [_json_row(file, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     try:
-        rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        names, *lines = [[value.strip() for value in line] for line in _csv_lines(text)] or [[]]
     except csv.Error as error:
         raise DataError(f"{file}: not a CSV table: {error}") from error
-    for number, row in enumerate(rows, 1):
-        if None in row:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{file}: two columns {twice[0]!r}; rename one")
+    other = next((mark for mark in (";", "\t") if len(names) == 1 and mark in names[0]), None)
+    if other:
+        raise DataError(f"{file}: commas between the columns expected, got {other!r}; save it as CSV with commas")
+    for number, line in enumerate(lines, 1):
+        if len(line) > len(names):
             raise DataError(f"{file}: row {number} has more values than there are columns")
-    return rows
+    return [dict(itertools.zip_longest(names, line)) for line in lines]
+
+
+def _csv_lines(text: str) -> list[list[str]]:
+    """Those that are not blank."""
+    return [line for line in csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True) if line]
 
 
 def _json_row(file: str, number: int, line: str) -> dict[str, Any]:

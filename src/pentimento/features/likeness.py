@@ -25,20 +25,12 @@ NETWORK, CONTENT_LAYER = "perceptual", "relu4_1"
 
 
 def content_of(images: Tensor) -> Tensor:
-    """F_4, (N, C', h, w), of (N, 1 or 3, H, W) images in [0, 1].
-
-    Raises:
-        EvaluationError: they are too small for it.
-    """
+    """F_4, (N, C', h, w), of (N, 1 or 3, H, W) images in [0, 1] of any size."""
     return _network(str(images.device)).maps(images, [CONTENT_LAYER])[CONTENT_LAYER].float()
 
 
 def style_of(images: Tensor) -> list[Tensor]:
-    """G(F_l), each (N, C_l, C_l), of (N, 1 or 3, H, W) images in [0, 1].
-
-    Raises:
-        EvaluationError: they are too small for it.
-    """
+    """G(F_l), each (N, C_l, C_l), of (N, 1 or 3, H, W) images in [0, 1] of any size."""
     return [gram(maps.float()) for maps in _network(str(images.device)).maps(images, FEATURE_LAYERS).values()]
 
 

@@ -338,6 +338,7 @@ def _held(experiment: Experiment, measured: Measured, name: str) -> tuple[str, .
     """What was the same in both arms, besides what the intervention itself brings about."""
     model = experiment.model
     told = (["label"] if model.config.get("conditional") else []) + list(model.config.get("attributes", ()))
+    told += model.mechanisms
     arms = [measured.arms[0], *(arm for arm in measured.arms[1:] if arm.name in name)]  # of an interaction, both
     moved = {do.target for arm in arms for do in arm.dos if not do.units}
     return ("noise", *(each for each in told if each not in moved))

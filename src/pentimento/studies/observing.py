@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pentimento.causal import observational as estimators
+from pentimento.causal.attributes import few_numbers
 from pentimento.causal.effects import PairedEffect, benjamini_hochberg
 from pentimento.causal.graphs import CausalGraph
 from pentimento.causal.identification import Estimand, identify
@@ -129,6 +130,7 @@ def observe(
     if estimand.strategy is None:
         return Observed(study, graph, estimand, checks=checks)
     found, overlaps, warnings = _estimate(prepared, progress)
+    warnings += _maybe_names(prepared)
     made = [(prepared.contrasts[c], name, each) for name, of in found.items() for c, each in enumerate(of)]
     effects = [_record(prepared, *each) for each in made]
     several = len(prepared.contrasts) > 1
@@ -243,7 +245,8 @@ def _by_instrument(prepared: Prepared) -> tuple[dict[str, list[Estimated]], tupl
         f"{names} hardly move {asked.treatment} (F = {found.strength:.2g}, 10 is usual): trust Anderson-Rubin alone"
     ]
     made = {name: [(each, float(y.mean()))] for name, each in zip(BY_INSTRUMENT, (usual, robust), strict=True)}
-    return made, (), weak if found.strength < WEAK else []
+    apart = f"{names} contradict one another: no effect of {asked.treatment} agrees with all, so one is no instrument"
+    return made, (), weak * (found.strength < WEAK) + [apart] * (found.low == found.high)
 
 
 # --------------------------------------------------------------------------------------------------- overlap
@@ -315,6 +318,13 @@ def _record(prepared: Prepared, contrast: Contrast, estimator: str, estimated: E
         held_fixed=prepared.estimand.variables if prepared.estimand.strategy == "adjustment" else (),
         level=prepared.asked.level,
     )
+
+
+def _maybe_names(prepared: Prepared) -> list[str]:
+    """Of the treatment and what is adjusted for; two numbers need no names, for a line through two points is right."""
+    used = {name: prepared.columns[name] for name in (prepared.asked.treatment, *prepared.estimand.variables)}
+    several = {n: v for n, v in used.items() if not prepared.levels[n] and len(set(v.tolist())) > 2}
+    return [note for name, values in several.items() if (note := few_numbers(name, values))]
 
 
 def _corrected(effects: Sequence[Effect], contrasts: int) -> list[Effect]:

@@ -95,7 +95,8 @@ class Quality:
             options={"label": experiment.label or "all", "truncation": str(experiment.truncation)},
         )
         found = frechet(vectors[0], vectors[1], experiment.seed)
-        return Metric("frechet", found, protocol, better="lower", note="labels in turn, where the model is told any")
+        told = "labels in turn, where the model is told any" if experiment.label is None else ""
+        return Metric("frechet", found, protocol, better="lower", note=told)
 
 
 def of_label(real: Pictures, label: str | None) -> Pictures:

@@ -91,7 +91,7 @@ class Prepared:
         t = columns[asked.treatment]
         numbers: Tensor = torch.unique(t)
         if not levels[asked.treatment] and len(numbers) == 2:  # a number with two values has levels
-            levels[asked.treatment] = tuple(f"{float(number):g}" for number in numbers)
+            levels[asked.treatment] = tuple(f"{float(number):.15g}" for number in numbers)
             columns[asked.treatment] = (t == numbers[1]).double()
         contrasts = _contrasts(asked, columns[asked.treatment], levels[asked.treatment], attributes[asked.treatment])
         prepared = cls(asked, estimand, columns, levels, contrasts, about)

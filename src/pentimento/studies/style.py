@@ -188,9 +188,8 @@ def study_styles(
         progress: told after each content.
 
     Raises:
-        CausalError: too few contents or styles, strengths that do not begin at 0, or an outcome that is the same in
-            every cell.
-        EvaluationError: contents too small for the network that compares them.
+        CausalError: too few contents or styles, strengths that do not begin at 0, a model that makes no pictures, or an
+            outcome that is the same in every cell.
         NotFoundError: an unknown outcome.
     """
     kept = _check(crossed, names)

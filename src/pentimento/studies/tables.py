@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from pentimento import images
-from pentimento.errors import CausalError, ImageError, InputError, NotFoundError, suggest
+from pentimento.data.metadata import read_rows
+from pentimento.errors import CausalError, DataError, ImageError, InputError, NotFoundError, suggest
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.studies.outcomes import find_outcomes, measure_all
 
@@ -27,7 +25,7 @@ _MISSING = {"", "nan", "na", "n/a", "null", "none"}
 def read_columns(path: Path) -> Columns:
     """The columns of a ``.csv`` or ``.jsonl`` file, in their order.
 
-    A column is of numbers where every value that is there is one (true and false are 1 and 0), else of text.
+    A column is of numbers where every value that is there is one (true and false of JSONL are 1 and 0), else of text.
 
     Raises:
         NotFoundError: no such file.
@@ -36,53 +34,23 @@ def read_columns(path: Path) -> Columns:
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise CausalError(f"--data: a .csv or .jsonl file expected, got {path.name!r}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        rows = read_rows(path.name, path.read_bytes())
     except FileNotFoundError as error:
         raise NotFoundError(f"--data: no file {path}") from error
-    except UnicodeDecodeError as error:
-        raise CausalError(f"--data: {path.name} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise CausalError(f"--data: {path} cannot be read: {error.strerror or error}") from error
-    rows = _json_rows(path.name, text) if path.suffix.lower() == ".jsonl" else _csv_rows(path.name, text)
+    except DataError as error:
+        raise CausalError(f"--data: {error}") from error
     if not rows:
         raise CausalError(f"--data: {path.name} has no rows")
     names = dict.fromkeys(key for row in rows for key in row)
     return {name: _typed([row.get(name) for row in rows]) for name in names}
 
 
-def _csv_rows(file: str, text: str) -> list[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows: list[dict[str, Any]] = list(reader)
-    except csv.Error as error:
-        raise CausalError(f"--data: {file} is not a CSV table: {error}") from error
-    names = reader.fieldnames or []
-    twice = [name for k, name in enumerate(names) if name in names[:k]]
-    if twice:
-        raise CausalError(f"--data: {file} has two columns {twice[0]!r}; rename one")
-    wide = [number for number, row in enumerate(rows) if None in row]
-    if wide:
-        raise CausalError(f"--data: {file}: row {wide[0]} (the first row is 0) has more values than there are columns")
-    return rows
-
-
-def _json_rows(file: str, text: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise CausalError(f"--data: {file}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise CausalError(f"--data: {file}, line {number}: an object expected, got {line.strip()[:40]}")
-        rows.append(row)
-    return rows
-
-
 def _typed(values: Sequence[Any]) -> list[Any]:
     there = [None if _is_missing(value) else value for value in values]
+    if any(isinstance(value, list | dict) or (isinstance(value, str) and "_" in value) for value in there):
+        return [None if value is None else str(value) for value in there]  # Python takes 1_2 for 12
     try:
         return [None if value is None else float(value) for value in there]
     except (TypeError, ValueError):

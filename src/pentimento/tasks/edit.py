@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images, interventions
-from pentimento.data.fit import fit_picture, recolour
+from pentimento.data.fit import corner, fit_picture, recolour
 from pentimento.errors import ImageError, InputError, ModelError
 from pentimento.images import BoolArray, Picture
 from pentimento.interventions import Do
@@ -92,8 +92,8 @@ def edit_file(
     found = invert(model, image, told, wishes.search, progress)
     if found.missed > MISSED:
         warnings.append(
-            f"the model makes this picture badly, {min(found.missed, 1):.0%} of what varies in it is missed and up to "
-            f"{MISSED:.0%} is usual; so what is edited is rather another picture"
+            f"the model makes this picture badly: it misses {min(found.missed, 1):.0%} of what varies in it, more than "
+            f"{MISSED:.0%}; what is edited is rather another picture"
         )
         progress(Progress("invert", 0, message=warnings[-1]))
     made = [edited(model, found, dos) for dos in arms]
@@ -152,7 +152,7 @@ def add_changes(picture: Picture, change: Tensor) -> tuple[Tensor, BoolArray]:
     height, width = change.shape[2:]
     scale = max(height / picture.height_px, width / picture.width_px)
     covering = [max(s, round(scale * t)) for s, t in ((height, picture.height_px), (width, picture.width_px))]
-    top, left = ((c - s) // 2 for c, s in zip(covering, (height, width), strict=True))
+    top, left = corner((covering[0] - height, covering[1] - width), CENTRE)
     canvas = torch.zeros(1, change.shape[1], *covering)
     canvas[:, :, top : top + height, left : left + width] = change
     if covering != [picture.height_px, picture.width_px]:

@@ -169,7 +169,8 @@ def _metadata(model: Model, condition: Condition, names: list[str]) -> Iterator[
     """Rows of the Hugging Face image-folder convention, with what the model was told."""
     spec, labelled = model.spec, bool(model.config.get("conditional"))
     told = [spec.attribute(name) for name in model.config.get("attributes", ())]
-    yield ["file_name", *(["label"] if labelled else []), *(a.name for a in told)]
+    own = () if condition.mechanisms is None else model.mechanisms
+    yield ["file_name", *(["label"] if labelled else []), *(a.name for a in told), *own]
     for i, name in enumerate(names):
         row = [name]
         if labelled and condition.labels is not None:
@@ -178,6 +179,8 @@ def _metadata(model: Model, condition: Condition, names: list[str]) -> Iterator[
             assert condition.attributes is not None
             value = float(condition.attributes[i, spec.attributes.index(attribute)])
             row.append(attribute.values[int(value)] if attribute.kind == "categorical" else f"{value:.6g}")
+        if condition.mechanisms is not None:
+            row += [spec.classes[index] for index in condition.mechanisms[i].tolist()]
         yield row
 
 

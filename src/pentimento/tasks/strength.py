@@ -104,7 +104,7 @@ def choose_strength(
         progress: told of every trial.
 
     Raises:
-        EvaluationError: strength 0 does not keep the bound, or the picture is too small to tell its content.
+        EvaluationError: strength 0 does not keep the bound.
     """
     copy = pictures.scaled_down(picture, LOOKED_AT_PX)
     small = [_scaled(region, copy.height_px, copy.width_px) for region in regions]
