@@ -33,6 +33,7 @@ __all__ = [
     "MEAN",
     "Do",
     "check",
+    "class_targets",
     "outputs",
     "parse",
     "parse_all",
@@ -257,7 +258,7 @@ def _check_stage(model: Any, do: Do, shapes: Mapping[str, Tensor]) -> None:
 def _check_told(model: Any, do: Do, settable: Sequence[str]) -> list[str]:
     spec: DataSpec = model.spec
     attributes = tuple(model.config.get("attributes", ()))
-    labels = ("label", *model.mechanisms) if model.config.get("conditional") else ()
+    labels = class_targets(model) if model.config.get("conditional") else ()
     if do.target not in labels + attributes:
         raise ModelError(
             f"--do: this model has no {do.target!r}; {suggest(do.target, (*labels, *attributes, *settable))}"
@@ -277,6 +278,11 @@ def _check_told(model: Any, do: Do, settable: Sequence[str]) -> list[str]:
     beyond = max(attribute.low - do.value, do.value - attribute.high)
     seen = f"what was seen, {attribute.low:g} to {attribute.high:g}"
     return [f"{do}: {beyond:g} outside {seen}"] if beyond > 0 else []
+
+
+def class_targets(model: Any) -> tuple[str, ...]:
+    """What is set to a class: the label, and the model's mechanisms; what intervenes need not be a `Model`."""
+    return ("label", *getattr(model, "mechanisms", ()))
 
 
 def _as_class(value: Value) -> str:
@@ -374,12 +380,12 @@ def tell(model: Model, condition: Condition, dos: Sequence[Do]) -> Condition:
     if "label" in told_by and condition.labels is not None:
         index = spec.class_index(_as_class(told_by["label"]))
         condition = replace(condition, labels=torch.full_like(condition.labels, index))
-    if told_by.keys() & set(model.mechanisms) and condition.labels is not None:
-        columns = [condition.labels] * len(model.mechanisms)
-        classes = {name: spec.class_index(_as_class(told_by[name])) for name in model.mechanisms if name in told_by}
-        for place, name in enumerate(model.mechanisms):
-            if name in classes:
-                columns[place] = torch.full_like(condition.labels, classes[name])
+    mechanisms = class_targets(model)[1:]
+    if told_by.keys() & set(mechanisms) and condition.labels is not None:
+        columns = [condition.labels] * len(mechanisms)
+        for place, name in enumerate(mechanisms):
+            if name in told_by:
+                columns[place] = torch.full_like(condition.labels, spec.class_index(_as_class(told_by[name])))
         condition = replace(condition, mechanisms=torch.stack(columns, 1))
     for place, attribute in enumerate(spec.attributes):
         if attribute.name in told_by and condition.attributes is not None:

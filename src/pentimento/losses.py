@@ -18,6 +18,7 @@ __all__ = [
     "L1",
     "AdversarialLoss",
     "PictureLosses",
+    "alignment",
     "bernoulli_log_prob",
     "charbonnier",
     "discriminator_loss",
@@ -136,6 +137,29 @@ def logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor:
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mean, exp(logvar)) || N(0, 1)) in nats per sample, (N,) (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+
+
+def alignment(x: Tensor, y: Tensor) -> Tensor:
+    """How far two things depend on each other over N samples: 0 they do not, 1 they tell the same, a scalar.
+
+    Centred kernel alignment, ``HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y))`` (Gretton et al. 2005; Kornblith et al. 2019),
+    with Gaussian kernels of a width of the mean distance, so that no form of dependence is hidden from it. Of few
+    samples it is above 0 in any case.
+
+    Args:
+        x: (N, D).
+        y: (N, E).
+    """
+
+    def kernel(values: Tensor) -> Tensor:
+        values = (values - values.mean(0)) / (values.var(0, correction=0) + 1e-6).sqrt()
+        squared = (values[:, None] - values).square().sum(2)  # (N, N)
+        k = (-squared / squared.detach().mean().clamp(min=1e-6)).exp()
+        k = k - k.mean(0, keepdim=True)
+        return k - k.mean(1, keepdim=True)
+
+    k, m = kernel(x.float()), kernel(y.float())
+    return (k * m).sum() / (k.norm() * m.norm()).clamp(min=1e-12)
 
 
 # ------------------------------------------------------------------------------------- picture by picture

@@ -161,8 +161,12 @@ def _asked(experiment: Experiment, texts: Sequence[str], progress: ProgressCallb
 
 def _ordered(experiment: Experiment, target: str) -> bool:
     """Whether more or less of it means anything: not of classes and categories."""
-    spec, classes = experiment.model.spec, ("label", *experiment.model.mechanisms)
-    return target not in classes and all(a.kind == "numeric" for a in spec.attributes if a.name == target)
+    from pentimento.interventions import class_targets
+
+    spec = experiment.model.spec
+    return target not in class_targets(experiment.model) and all(
+        a.kind == "numeric" for a in spec.attributes if a.name == target
+    )
 
 
 def _against(experiment: Experiment, texts: Sequence[str], progress: ProgressCallback) -> tuple[Any, ...]:

@@ -54,6 +54,15 @@ class ConditionEmbedding(nn.Module):
             parts.append(self.attribute(self.standardize(condition.attributes)))
         return torch.stack(parts).sum(0)
 
+    def told(self, condition: Condition) -> Tensor:
+        """(N, width): what the model is told of each sample as it is, labels one-hot."""
+        parts = []
+        if self.label is not None and condition.labels is not None:
+            parts.append(F.one_hot(condition.labels, self.label.num_embeddings).float())
+        if self.attribute is not None and condition.attributes is not None:
+            parts.append(self.standardize(condition.attributes))
+        return torch.cat(parts, 1)
+
     def standardize(self, attributes: Tensor) -> Tensor:
         """(N, A) in the units of the data -> (N, width): numeric ones to [-1, 1] over their range, others one-hot."""
         parts = []

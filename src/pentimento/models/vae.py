@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pentimento.layers import Backbone, ConditionEmbedding, Decoder, Encoder, Norm, truncate_normal
-from pentimento.losses import bernoulli_log_prob, gaussian_log_prob, kl_standard_normal, logistic_log_prob
+from pentimento.losses import alignment, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal, logistic_log_prob
 from pentimento.model import Batch, Condition, DataSpec, Model, Player
 from pentimento.runtime import Draws
 from pentimento.sampling import run_stages
@@ -40,6 +40,8 @@ class VAE(Model):
         likelihood: see the module.
         beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
         kl_warmup_kimg: over so many thousand images, beta grows linearly from 0 (Bowman et al. 2016).
+        independence: weight of the dependence of z on what the model is told, see `pentimento.losses.alignment`; without
+            it, z may repeat what is told, and what is told changes little (as of Lopez et al. 2018).
         conditional: whether to condition on the class label.
         attributes: names of the attributes to condition on.
         embed_dim: length of the condition's embedding.
@@ -60,6 +62,7 @@ class VAE(Model):
         likelihood: Literal["bernoulli", "gaussian", "logistic"] = "gaussian",
         beta: Annotated[float, Field(ge=0)] = 1.0,
         kl_warmup_kimg: Annotated[float, Field(ge=0)] = 0.0,
+        independence: Annotated[float, Field(ge=0)] = 0.0,
         conditional: bool = False,
         attributes: tuple[str, ...] = (),
         embed_dim: Annotated[int, Field(ge=1)] = 64,
@@ -72,7 +75,7 @@ class VAE(Model):
         self.decoder = Decoder(spec, latent_dim + self.embed.dim, backbone, width, norm)
         self.pixels = PixelScale(0 if likelihood == "bernoulli" else spec.channels)
         self.likelihood, self.latent_dim, self.lr = likelihood, latent_dim, lr
-        self.beta, self.kl_warmup_kimg = beta, kl_warmup_kimg
+        self.beta, self.kl_warmup_kimg, self.independence = beta, kl_warmup_kimg, independence
 
     # ------------------------------------------------------------------------------------------ training
     def players(self) -> tuple[Player, ...]:
@@ -82,9 +85,16 @@ class VAE(Model):
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`: minus the ELBO, its KL term weighted by beta."""
         warm = min(1.0, draws.seen_kimg / self.kl_warmup_kimg) if self.kl_warmup_kimg else 1.0
-        reconstruction, kl = self._bound(batch, draws)
+        x = self._observed(batch.images, draws)
+        z, kl = self._abduct(x, batch.condition, draws)
+        reconstruction = self._log_px(z, x, batch.condition)
         loss = -(reconstruction - warm * self.beta * kl).mean()
-        return {"loss": loss, "nll_z": -reconstruction.mean().detach(), "kl": kl.mean().detach()}
+        logged = {"nll_z": -reconstruction.mean().detach(), "kl": kl.mean().detach()}
+        if self.independence and self.embed.dim and len(z) > 1:
+            dependence = alignment(z, self.embed.told(batch.condition))
+            loss = loss + self.independence * dependence
+            logged["dependence"] = dependence.detach()
+        return {"loss": loss, **logged}
 
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Minus the ELBO at the full beta, whatever the warm-up."""
@@ -94,9 +104,14 @@ class VAE(Model):
     def _bound(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
         """log p(x | z) with z ~ q(z | x), and KL(q || p): (N,) each."""
         x = self._observed(batch.images, draws)
-        mean, logvar = self._posterior(x, batch.condition)
+        z, kl = self._abduct(x, batch.condition, draws)
+        return self._log_px(z, x, batch.condition), kl
+
+    def _abduct(self, x: Tensor, condition: Condition, draws: Draws) -> tuple[Tensor, Tensor]:
+        """z ~ q(z | x), (N, latent_dim), and KL(q || p), (N,)."""
+        mean, logvar = self._posterior(x, condition)
         z = mean + (0.5 * logvar).exp() * draws.normal("posterior", (self.latent_dim,))
-        return self._log_px(z, x, batch.condition), kl_standard_normal(mean, logvar)
+        return z, kl_standard_normal(mean, logvar)
 
     def _observed(self, images: Tensor, draws: Draws) -> Tensor:
         if self.likelihood == "bernoulli":

@@ -29,7 +29,7 @@ from pentimento.causal import (
     stein,
 )
 from pentimento.errors import CausalError
-from pentimento.interventions import Do, check
+from pentimento.interventions import Do, check, class_targets
 from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.studies.experiment import Arm, Experiment
 from pentimento.studies.outcomes import Outcome
@@ -337,8 +337,8 @@ def _untouched(experiment: Experiment, measured: Measured, subgroup: str) -> Ten
 def _held(experiment: Experiment, measured: Measured, name: str) -> tuple[str, ...]:
     """What was the same in both arms, besides what the intervention itself brings about."""
     model = experiment.model
-    told = (["label"] if model.config.get("conditional") else []) + list(model.config.get("attributes", ()))
-    told += model.mechanisms
+    classes = class_targets(model) if model.config.get("conditional") else ()
+    told = [*classes, *model.config.get("attributes", ())]
     arms = [measured.arms[0], *(arm for arm in measured.arms[1:] if arm.name in name)]  # of an interaction, both
     moved = {do.target for arm in arms for do in arm.dos if not do.units}
     return ("noise", *(each for each in told if each not in moved))

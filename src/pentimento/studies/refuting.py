@@ -22,7 +22,7 @@ from pentimento.causal import (
     stable,
 )
 from pentimento.features import FeatureNetwork
-from pentimento.interventions import Do, usual_values
+from pentimento.interventions import Do, class_targets, usual_values
 from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.studies.effects import Effects, Measured, dosed_name
 from pentimento.studies.experiment import Arm, Experiment
@@ -173,7 +173,7 @@ def _set_values(
 ) -> tuple[Tensor, Tensor]:
     """What is set, per sample: as it is by nature (M, F), and as it was set (N, F). Labels have no range to leave."""
     before, after = [torch.zeros(len(natural_rows), 1)], [torch.zeros(len(rows), 1)]
-    spec = experiment.model.spec
+    spec, classes = experiment.model.spec, class_targets(experiment.model)
     for do in dos:
         if do.units:
             units = list(do.units)
@@ -181,7 +181,7 @@ def _set_values(
             before.append(pooled(do.target, natural_rows)[:, units])
             own = pooled(do.target, rows)[:, units]
             after.append(own + value if do.shift else value.expand_as(own))
-        elif do.target != "label" and spec.attribute(do.target).kind == "numeric":
+        elif do.target not in classes and spec.attribute(do.target).kind == "numeric":
             place = spec.attributes.index(spec.attribute(do.target))
             told = experiment.condition(natural_rows).attributes
             assert told is not None
