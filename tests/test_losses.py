@@ -105,3 +105,14 @@ def test_relative_distance_by_hand():
     wanted = torch.tensor([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
     made = torch.tensor([[[0.0, 0.0]], [[1.0, 2.0]], [[1e-4, 0.0]]])
     torch.testing.assert_close(losses.relative_distance(made, wanted), torch.tensor([1.0, 4.0, 1.0]))
+
+
+def test_alignment_is_that_of_what_depends():
+    generator = torch.Generator().manual_seed(0)
+    x, other = torch.randn(2, 256, 3, generator=generator)
+    assert float(losses.alignment(x, x)) == pytest.approx(1, abs=1e-5)
+    assert float(losses.alignment(x, 5 - 1000 * x)) == pytest.approx(1, abs=1e-4)  # units do not matter
+    nothing, curved = (float(losses.alignment(x, y)) for y in (other, x.square()))
+    assert nothing < 0.1
+    assert curved > 0.2  # a correlation would see nothing in squares
+    assert float(losses.alignment(x, torch.ones(256, 1))) == 0

@@ -13,7 +13,7 @@ SPEC = DataSpec(channels=1, height_px=6, width_px=6)
 
 def make(likelihood, **config):
     torch.manual_seed(0)
-    return build("vae", {"spec": SPEC, "width": 4, "latent_dim": 2, "likelihood": likelihood, **config}).eval()
+    return build("vae", {"spec": SPEC, "width": 4, "latent_dim": 2, "likelihood": likelihood} | config).eval()
 
 
 def test_more_importance_samples_tighten_the_bound():
@@ -53,6 +53,21 @@ def test_the_loss_is_minus_the_bound_at_beta_one_and_warms_up():
         assert math.isclose(float(losses[kimg]["loss"]), nll + warm * kl, rel_tol=1e-5)
     validated = model.validate(batch, Draws(0, range(8), seen_kimg=0))
     assert math.isclose(float(validated["loss"].detach()), nll + kl, rel_tol=1e-5)
+
+
+def test_latents_that_repeat_what_is_told_cost_what_independence_says():
+    spec = SPEC.model_copy(update={"classes": ("dark", "light")})
+    images = torch.rand(64, 1, 6, 6) * 0.2
+    labels = torch.arange(64) % 2
+    images[labels == 1] += 0.8
+    batch, found = Batch(images, labels=labels), {}
+    for weight in (0.0, 100.0):
+        model = make("gaussian", spec=spec, conditional=True, independence=weight)
+        found[weight] = {k: float(v.detach()) for k, v in model.loss("vae", batch, Draws(0, range(64))).items()}
+    extra = found[100.0]["loss"] - found[0.0]["loss"]
+    assert math.isclose(extra, 100 * found[100.0]["dependence"], rel_tol=1e-3)
+    assert found[100.0]["dependence"] > 0.05
+    assert "dependence" not in found[0.0]
 
 
 def test_binarisation_is_drawn_anew_and_reproducible():

@@ -40,8 +40,8 @@ class VAE(Model):
         likelihood: see the module.
         beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
         kl_warmup_kimg: over so many thousand images, beta grows linearly from 0 (Bowman et al. 2016).
-        independence: weight of the dependence of z on what the model is told, see `pentimento.losses.alignment`; without
-            it, z may repeat what is told, and what is told changes little (as of Lopez et al. 2018).
+        independence: weight of the dependence of z on what the model is told (Lopez et al. 2018), by
+            `pentimento.losses.alignment`. Without it z may repeat what is told, which then changes little.
         conditional: whether to condition on the class label.
         attributes: names of the attributes to condition on.
         embed_dim: length of the condition's embedding.
