@@ -152,11 +152,11 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
     """
 
     def kernel(values: Tensor) -> Tensor:
+        """(N, N), centred."""
         values = (values - values.mean(0)) / (values.var(0, correction=0) + 1e-6).sqrt()
-        squared = (values[:, None] - values).square().sum(2)  # (N, N)
-        k = (-squared / squared.detach().mean().clamp(min=1e-6)).exp()
-        k = k - k.mean(0, keepdim=True)
-        return k - k.mean(1, keepdim=True)
+        squared: Tensor = (values[:, None] - values).square().sum(2)
+        k = torch.exp(-squared / squared.detach().mean().clamp(min=1e-6))
+        return k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()
 
     k, m = kernel(x.float()), kernel(y.float())
     return (k * m).sum() / (k.norm() * m.norm()).clamp(min=1e-12)
