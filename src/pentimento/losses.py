@@ -154,12 +154,13 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
     def kernel(values: Tensor) -> Tensor:
         """(N, N), centred."""
         values = (values - values.mean(0)) / (values.var(0, correction=0) + 1e-6).sqrt()
-        squared: Tensor = (values[:, None] - values).square().sum(2)
+        squared = (values[:, None] - values).square().sum(2)
         k = torch.exp(-squared / squared.detach().mean().clamp(min=1e-6))
         return k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()
 
     k, m = kernel(x.float()), kernel(y.float())
-    return (k * m).sum() / (k.norm() * m.norm()).clamp(min=1e-12)
+    aligned: Tensor = (k * m).sum() / (k.norm() * m.norm()).clamp(min=1e-12)
+    return aligned
 
 
 # ------------------------------------------------------------------------------------- picture by picture
