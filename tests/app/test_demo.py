@@ -9,8 +9,9 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path):
     folder = tmp_path / "demo"
     page = make_demo(folder, kimg={"gan": 1.0, "vae": 1.0, "cnn": 0.5, "classifier": 2.0}, count=200)
     text = page.read_text()
-    # Two of each model, the VAE's reconstructions, a photograph restored and restyled, twice each.
-    assert text.count("data:image/png;base64,") == 11
+    # Two of each model, the VAE's reconstructions, a photograph restored and restyled, twice each, a counterfactual.
+    assert text.count("data:image/png;base64,") == 12
+    assert float(re.findall(r"comes within ([\d.]+) of 255", text)[0]) < 20
     value, low, high = map(
         float, re.findall(r"Effect on brightness: ([+-][\d.]+), 95 % interval (\S+) to (\S+)<", text)[0]
     )
