@@ -98,6 +98,9 @@ def make_options() -> argparse.ArgumentParser:
     options.add_argument("--photos", type=int, help="the first so many, for a quick look")
     options.add_argument("--paintings", type=int, help="quality: the first so many of each set, for a quick look")
     options.add_argument(
+        "--sets", nargs="+", choices=("unseen", "trained"), default=["unseen", "trained"], help="quality: paintings"
+    )
+    options.add_argument(
         "--work", type=Path, default=Path("runs/benchmark-style"), help="quality: keeps results, to go on where stopped"
     )
     options.add_argument(

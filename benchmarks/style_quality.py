@@ -82,10 +82,11 @@ class Aim(NamedTuple):
 
 
 def quality(model: Any, chosen: argparse.Namespace) -> list[Figure]:
-    """Both sets of paintings; and the sheet."""
+    """The sets of paintings that are asked for; and the sheet."""
     methods, judge, photos = make_methods(model, chosen.steps), load_squeezenet(), photographs(chosen.photos)
     figures, columns = [mirrored(judge, photos)], list[list[Tensor]]()
-    for name, (names, aim) in TABLES.items():
+    for name in chosen.sets:
+        names, aim = TABLES[name]
         paintings = {each: painting(each) for each in islice(names, chosen.paintings)}
         losses, pictures = run(methods, judge, photos, paintings, chosen.work)
         figures += compared(f"{name} paintings", losses, aim)

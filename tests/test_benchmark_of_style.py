@@ -257,7 +257,8 @@ def test_all_methods_are_run_judged_and_shown(quality, networks, stylizer, monke
     monkeypatch.setattr(quality, "photographs", lambda count: {str(n): noise(1, 3, 64, 80, seed=n) for n in range(2)})
     monkeypatch.setattr(quality, "painting", lambda name: noise(1, 3, 70, 64, seed=len(name)))
     sheet = tmp_path / "sheet.png"
-    chosen = argparse.Namespace(steps=2, photos=2, paintings=1, work=tmp_path / "work", sheet=sheet)
+    sets = ["unseen", "trained"]
+    chosen = argparse.Namespace(steps=2, photos=2, paintings=1, sets=sets, work=tmp_path / "work", sheet=sheet)
     found = quality.quality(stylizer, chosen)
     assert len(found) == 15
     assert {f.value > 0 for f in found} == {True}
