@@ -62,7 +62,7 @@ def make_demo(out: Path, kimg: dict[str, float] | None = None, count: int = 1000
     accuracy = f"{judge.figures['validation/accuracy']:.1%}"
     parts = {"sections": "\n".join(sections), "measured": measured, "accuracy": accuracy, "count": f"{count:,}"}
     parts |= {"restored": _restore(out), "sigma": str(SIGMA), "restyled": _restyle(out), "caused": _cause(out)}
-    parts["otherwise"] = _counterfactual(out, lengths.get("world"))
+    parts["otherwise"] = _counterfactual(out)
     text = PAGE
     for name, part in parts.items():
         text = text.replace(f"{{{{{name}}}}}", part)
