@@ -30,6 +30,7 @@ from pentimento.errors import CausalError, suggest
 from pentimento.model import Condition
 from pentimento.sampling import SAMPLE_CHUNK
 from pentimento.studies.scm import IMAGE, World
+from pentimento.tasks.invert import FLAT, MISSED
 
 __all__ = [
     "Abducted",
@@ -46,8 +47,6 @@ __all__ = [
 
 UNUSUAL = 3.0  # standard deviations of noise
 FAR = 0.999  # of pictures have a latent that is nearer to 0
-MISSED = 0.25  # share of a picture's variance that a reconstruction may miss before it is warned of
-FLAT = (4 / 255) ** 2  # a picture of less variance counts as one of this
 Columns = dict[str, Tensor | list[str]]  # by attribute: numbers (N,) float64, or N names
 
 
@@ -283,5 +282,5 @@ def warnings_of(world: World, found: Counterfactual) -> list[str]:
         lines.append(f"latent: of length {norm:.1f}; 1 picture of 1,000 goes beyond {far:.1f}: an odd picture")
     if float(kept.missed.max()) > MISSED:
         share = min(float(kept.missed.max()), 1.0)
-        lines.append(f"the model makes this picture badly: it misses {share:.0%} of what varies, {MISSED:.0%} is usual")
+        lines.append(f"the model makes this picture badly: it misses {share:.0%} of what varies, more than {MISSED:.0%}")
     return list(dict.fromkeys(lines))

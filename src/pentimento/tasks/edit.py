@@ -28,11 +28,10 @@ from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.tasks import pictures
 from pentimento.tasks.files import Job
-from pentimento.tasks.invert import Inversion, Search, candidates, check_latent, invert
+from pentimento.tasks.invert import MISSED, Inversion, Search, candidates, check_latent, invert
 
 __all__ = ["Wishes", "add_changes", "edit_file", "edited", "fitted", "label_of", "read_dos", "strip"]
 
-MISSED = 0.25  # share of a picture's variance that a reconstruction may miss before it is warned of
 VISIBLE = 1 / 255  # smaller changes are none
 
 CENTRE = torch.full((2,), 0.5).numpy()

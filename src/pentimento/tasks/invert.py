@@ -29,7 +29,7 @@ from pentimento.runtime import Draws, Progress, ProgressCallback, no_progress
 from pentimento.sampling import default_condition, run_stages
 from pentimento.tasks.generate import make_condition
 
-__all__ = ["Inversion", "Search", "candidates", "check_latent", "invert"]
+__all__ = ["FLAT", "MISSED", "Inversion", "Search", "candidates", "check_latent", "invert"]
 
 DRAWN = 64  # latents among which a search begins
 STARTS = 4  # of them are moved on: of 20 digits, `mnist-gan` missed 4.6 % with 1, 4.2 % with 4
@@ -37,6 +37,7 @@ CLASSES = 32  # at most so many classes are searched, those whose drawn latents 
 TRIAL = 0.25  # of the steps are spent on each class, where nobody said which it is
 LR, CONTENT, PRIOR = 0.2, 2.0, 0.05
 FLAT = (4 / 255) ** 2  # a picture of less variance counts as one of this
+MISSED = 0.25  # share of a picture's variance that a reconstruction may miss before it is warned of
 
 
 @dataclass(frozen=True)
