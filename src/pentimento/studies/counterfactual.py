@@ -281,6 +281,6 @@ def warnings_of(world: World, found: Counterfactual) -> list[str]:
     if norm > far:
         lines.append(f"latent: of length {norm:.1f}; 1 picture of 1,000 goes beyond {far:.1f}: an odd picture")
     if float(kept.missed.max()) > MISSED:
-        share = min(float(kept.missed.max()), 1.0)
-        lines.append(f"the model makes this picture badly: it misses {share:.0%} of what varies, more than {MISSED:.0%}")
+        missed = f"{min(float(kept.missed.max()), 1.0):.0%} of what varies, more than {MISSED:.0%}"
+        lines.append(f"the model makes this picture badly: it misses {missed}")
     return list(dict.fromkeys(lines))
