@@ -224,11 +224,12 @@ def command_line(script: str, options: argparse.Namespace, defaults: argparse.Ar
 
 
 def _portable(value: object) -> str:
-    """A path inside the shared data by its variable, any other absolute path by its last name."""
-    path, root = Path(str(value)), os.environ.get("PENTIMENTO_DATA")
+    """A path inside the shared data by its variable, any other absolute path by its last name; also of NAME=PATH."""
+    name, equals, text = str(value).rpartition("=")
+    path, root = Path(text), os.environ.get("PENTIMENTO_DATA")
     if root and path.is_absolute() and path.is_relative_to(root):
-        return f'"$PENTIMENTO_DATA/{path.relative_to(root)}"'
-    return shlex.quote(path.name if path.is_absolute() else str(value))
+        return f'{name}{equals}"$PENTIMENTO_DATA/{path.relative_to(root)}"'
+    return shlex.quote(f"{name}{equals}{path.name}" if path.is_absolute() else str(value))
 
 
 def shared(inside: str) -> Path:

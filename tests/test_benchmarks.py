@@ -155,18 +155,23 @@ def test_commands_are_written_without_paths_of_this_machine(reporting, monkeypat
     defaults.add_argument("--data", type=Path)
     defaults.add_argument("--gan", type=Path)
     defaults.add_argument("--short", action="store_true")
+    defaults.add_argument("--runs", nargs="*")
     arguments = [
         "--data",
         str(tmp_path / "data" / "mnist"),
         "--gan",
         str(tmp_path / "a-run"),
         "--short",
+        "--runs",
+        f"double={tmp_path / 'another'}",
         "--out",
         "elsewhere",
     ]
     options: argparse.Namespace = defaults.parse_args(arguments)
     found = reporting.command_line(str(tmp_path / "speed.py"), options, defaults)
-    assert found == 'python benchmarks/speed.py --data "$PENTIMENTO_DATA/mnist" --gan a-run --short'
+    assert (
+        found == 'python benchmarks/speed.py --data "$PENTIMENTO_DATA/mnist" --gan a-run --short --runs double=another'
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
