@@ -14,10 +14,11 @@ from pentimento.api.generation import GenerateResult, generate
 from pentimento.api.listing import ModelsResult, inspect, models
 from pentimento.api.observing import explain_observe
 from pentimento.api.optimization import Optimization
+from pentimento.api.pictures import StylizeResult
 from pentimento.api.restoration import RestoreResult, restore
 from pentimento.api.scorecards import explain_scorecard
 from pentimento.api.style_study import explain_style
-from pentimento.api.stylization import StylizeResult, stylize
+from pentimento.api.stylization import stylize
 from pentimento.api.training import TrainResult, train
 from pentimento.api.translation import TranslateResult, translate
 

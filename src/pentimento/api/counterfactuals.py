@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pentimento.api.explanation import ExplainResult
-from pentimento.api.options import Callback, Flag, report_files, say_licence
+from pentimento.api.options import Callback, Flag, check_seed, report_files, say_licence
 from pentimento.errors import CausalError, ExistsError, InputError, NotFoundError
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
@@ -64,8 +64,7 @@ def explain_counterfactual(
     from pentimento.studies import counterfactual as studies
     from pentimento.studies.scm import open_world
 
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     if not do:
         raise InputError("--do: nothing to set; say what, e.g. --do thickness=4.2")
     files = _files(out, overwrite)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pentimento.api.explanation import ExplainResult
-from pentimento.api.options import Callback, Flag, say_licence
+from pentimento.api.options import Callback, Flag, check_seed, say_licence
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
@@ -77,8 +77,7 @@ def _check_wishes(out: Path, count: int, kimg: float, seed: int, overwrite: bool
         raise InputError(f"--count: 2 or more expected, got {count}")
     if not kimg > 0:
         raise InputError(f"--kimg: above 0 expected, got {kimg:g}")
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     if out.exists() and not overwrite:
         raise ExistsError(f"{out}: exists; choose another --out, or --overwrite")
     if out.exists() and not ((out / "report.json").is_file() and (out / "counterfactual" / "metadata.csv").is_file()):

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from pentimento.api.evaluation import data_options
 from pentimento.api.explanation import ExplainResult, find_measures, open_experiment, write_report
-from pentimento.api.options import Callback, Flag, report_files
+from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import no_progress
 
@@ -131,12 +131,10 @@ def _check_dissection(
     seed: int,
 ) -> float | str:
     """What units are set to; refuses what does not go together."""
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     if (control is None) != (change is None):
         raise InputError("--control: goes with --change, by how much")
-    if not 0 < level < 1:
-        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
+    check_level(level)
     for name in filter(None, (control, keep)):
         if name not in outcomes:
             raise InputError(f"--control, --keep: {name!r} is not measured; add --outcome {name}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag, report_files, say_licence
+from pentimento.api.options import Callback, Flag, check_seed, report_files, say_licence
 from pentimento.errors import EvaluationError, InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
@@ -100,8 +100,7 @@ def evaluate(
         return _count_votes(votes, key)
     if not subjects:
         raise InputError("evaluate: name a model or a folder of pictures to measure, or give --votes")
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     for option, value, least in (
         ("count", count, 1),
         ("scored", scored, 20),

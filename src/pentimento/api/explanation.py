@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag, report_files, say_licence
-from pentimento.errors import InputError
+from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files, say_licence
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -87,10 +86,8 @@ def explain_effects(
     from pentimento.errors import CausalError
     from pentimento.studies import effects as studies
 
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
-    if not 0 < level < 1:
-        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
+    check_seed(seed)
+    check_level(level)
     files = report_files(out, overwrite)
     experiment = open_experiment(model, "explain effects", seed, label, truncation, device, progress)
     if label is not None and any(text.replace(" ", "").startswith("label=") for text in do):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pentimento import __version__
-from pentimento.api.options import Callback, Flag, read_attributes, say_licence
+from pentimento.api.options import Callback, Flag, check_seed, read_attributes, say_licence
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 
@@ -118,8 +118,7 @@ def _check_wishes(out: Path, is_sheet: bool, count: int, seed: int, interpolate:
 
     if count < 1:
         raise InputError(f"--count: 1 or more expected, got {count}")
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     if out.suffix.lower() in images.READABLE_SUFFIXES and not is_sheet:
         raise InputError(f"--out: cannot write {out.suffix}; one of {', '.join(images.WRITABLE_SUFFIXES)} expected")
     if interpolate is not None and not is_sheet:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.explanation import ExplainResult
-from pentimento.api.options import Callback, Flag, report_files
-from pentimento.errors import InputError
+from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files
 from pentimento.runtime import no_progress
 
 if TYPE_CHECKING:
@@ -63,10 +62,8 @@ def explain_observe(
     from pentimento.studies.questions import Asked
     from pentimento.studies.tables import measure_columns, read_columns
 
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
-    if not 0 < level < 1:
-        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
+    check_seed(seed)
+    check_level(level)
     files = report_files(out, overwrite)
     drawn = read_graph(Path(graph))
     columns = read_columns(Path(data))

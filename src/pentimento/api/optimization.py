@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from pentimento.api.pictures import check_range
+from pentimento.api.pictures import StylizeResult, check_range
 from pentimento.errors import InputError, NotFoundError
 from pentimento.runtime import ProgressCallback
 
 if TYPE_CHECKING:
-    from pentimento.api.stylization import StylizeResult
     from pentimento.tasks.files import Job
     from pentimento.tasks.stylize import Search
 
@@ -162,7 +161,6 @@ def optimize_all(
     Raises:
         NotFoundError: a style that is no picture file.
     """
-    from pentimento.api.stylization import StylizeResult
     from pentimento.tasks.pictures import one_by_one
     from pentimento.tasks.styles import by_name, is_named
     from pentimento.tasks.stylize import optimize_file

@@ -14,10 +14,30 @@ from pentimento.runtime import Progress, ProgressCallback
 if TYPE_CHECKING:
     from pentimento.model import Origin
 
-__all__ = ["Callback", "Flag", "read_attributes", "report_files", "say_licence"]
+__all__ = ["Callback", "Flag", "check_level", "check_seed", "read_attributes", "report_files", "say_licence"]
 
 Callback = Annotated[ProgressCallback, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="")]
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed below 0.
+
+    Raises:
+        InputError: that.
+    """
+    if seed < 0:
+        raise InputError(f"--seed: 0 or more expected, got {seed}")
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is not strictly between 0 and 1.
+
+    Raises:
+        InputError: that; NaN too.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
 
 
 def say_licence(origin: Origin | None, progress: ProgressCallback) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pentimento.api.options import say_licence
@@ -13,7 +15,32 @@ if TYPE_CHECKING:
     from pentimento.model import Model
     from pentimento.tasks.files import Job
 
-__all__ = ["check_range", "load_able", "say_what_jpeg_loses"]
+__all__ = ["StylizeResult", "check_range", "load_able", "say_what_jpeg_loses"]
+
+
+@dataclass(frozen=True)
+class StylizeResult:
+    """What was rendered.
+
+    Args:
+        files: all pictures written.
+        model: name of the model, or of the network by which it was optimised.
+        weights_sha256: of that.
+        styles: name of each style -> the share that it counted; where two have one name, all are as they were given.
+        losses: file -> the losses of its last step, where it was optimised.
+        strengths: file -> the strength that was chosen and the content distance at it, where that was asked for.
+        skipped: results that were there already.
+        failed: file -> why it could not be rendered.
+    """
+
+    files: list[Path]
+    model: str
+    weights_sha256: str
+    styles: dict[str, float]
+    losses: dict[str, dict[str, float]] = field(default_factory=dict)
+    strengths: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def load_able(name: str, capability: str, verb: str, device: str, progress: ProgressCallback) -> Model:

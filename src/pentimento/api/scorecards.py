@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pentimento.api.explanation import ExplainResult
-from pentimento.api.options import Callback, Flag, report_files, say_licence
-from pentimento.errors import DataError, EvaluationError, InputError, suggest
+from pentimento.api.options import Callback, Flag, check_seed, report_files, say_licence
+from pentimento.errors import DataError, EvaluationError, suggest
 from pentimento.runtime import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def explain_scorecard(
 
     if count < LEAST:
         raise EvaluationError(f"--count: {LEAST} pictures or more expected, for intervals over them, got {count}")
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
+    check_seed(seed)
     files = report_files(out, overwrite)
     world = open_world(model, choose_device(device))
     say_licence(world.model.origin, progress)

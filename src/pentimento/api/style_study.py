@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.explanation import ExplainResult, write_report
-from pentimento.api.options import Callback, Flag, report_files
+from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files
 from pentimento.api.pictures import check_range, load_able
 from pentimento.errors import CausalError, InputError
 from pentimento.runtime import no_progress
@@ -73,10 +73,8 @@ def explain_style(
     from pentimento.studies import style as studies
     from pentimento.studies.style_refuting import refute_styles
 
-    if seed < 0:
-        raise InputError(f"--seed: 0 or more expected, got {seed}")
-    if not 0 < level < 1:
-        raise InputError(f"--level: between 0 and 1 expected, got {level:g}")
+    check_seed(seed)
+    check_level(level)
     check_range("size", size, 32, 4096)
     doses = _strengths(strengths)
     studies.check_outcomes(outcomes)

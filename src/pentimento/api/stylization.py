@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from pentimento.api.optimization import Optimization, find_search, optimize_all, refuse_unheard
 from pentimento.api.options import Callback, Flag
-from pentimento.api.pictures import check_range, load_able, say_what_jpeg_loses
+from pentimento.api.pictures import StylizeResult, check_range, load_able, say_what_jpeg_loses
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
@@ -20,32 +19,7 @@ if TYPE_CHECKING:
     from pentimento.tasks.files import Job
     from pentimento.tasks.stylize import Look
 
-__all__ = ["StylizeResult", "stylize"]
-
-
-@dataclass(frozen=True)
-class StylizeResult:
-    """What was rendered.
-
-    Args:
-        files: all pictures written.
-        model: name of the model, or of the network by which it was optimised.
-        weights_sha256: of that.
-        styles: name of each style -> the share that it counted; where two have one name, all are as they were given.
-        losses: file -> the losses of its last step, where it was optimised.
-        strengths: file -> the strength that was chosen and the content distance at it, where that was asked for.
-        skipped: results that were there already.
-        failed: file -> why it could not be rendered.
-    """
-
-    files: list[Path]
-    model: str
-    weights_sha256: str
-    styles: dict[str, float]
-    losses: dict[str, dict[str, float]] = field(default_factory=dict)
-    strengths: dict[str, dict[str, float]] = field(default_factory=dict)
-    skipped: list[Path] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+__all__ = ["stylize"]
 
 
 DEFAULT = "stylize"  # of the zoo
