@@ -47,3 +47,21 @@ def test_a_function_may_change_the_channels_and_alpha_is_taken_along():
     assert made.pixels.shape == (12, 10, 3)
     assert (made.pixels == 100).all()
     assert (made.alpha == 7).all()
+
+
+def test_a_result_in_memory_counts_towards_the_budget():
+    picture, sizes = Picture(np.zeros((256, 256, 3), np.uint8)), []
+
+    def note(patch, window):
+        sizes.append(window.height * window.width)
+        return patch
+
+    def largest(memory_bytes):
+        sizes.clear()
+        pictures.in_tiles(Treatment(note, Reach(4, 0, bytes_per_px=100), memory_bytes, "test"), picture)
+        return max(sizes)
+
+    result_bytes, whole_bytes = 256 * 256 * 3, 256 * 256 * 100
+    assert largest(whole_bytes + result_bytes) == 256 * 256
+    assert largest(whole_bytes + result_bytes - 1) < 256 * 256
+    assert largest(result_bytes) * 100 <= result_bytes  # a part of a budget that the result alone fills up

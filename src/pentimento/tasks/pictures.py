@@ -51,6 +51,8 @@ __all__ = [
 
 AnyPicture = Picture | LargePicture
 
+_LEAST_SHARE = 4  # a budget is left to tiles at least one part in so many, however large the result is
+
 
 @dataclass(frozen=True)
 class Treatment:
@@ -59,7 +61,7 @@ class Treatment:
     Args:
         function: see `pentimento.tasks.tiles.run`; it may change the number of channels.
         reach: of the function.
-        memory_bytes: that it may take, beside the picture.
+        memory_bytes: that it may take, beside the picture; a result that is kept in memory counts.
         verb: for progress and messages.
     """
 
@@ -182,9 +184,11 @@ def _digest(path: Path) -> str:
 # ------------------------------------------------------------------------------------------- in and out
 def in_tiles(treatment: Treatment, picture: AnyPicture, progress: ProgressCallback = no_progress) -> Pixels:
     """(scale * H, scale * W, C') samples of what the function makes, in the bits of the picture."""
-    reach = treatment.reach
-    sink = ArraySink(picture.height_px * reach.scale, picture.width_px * reach.scale, picture.bits)
-    _run(treatment, picture, sink, progress)
+    height, width = (side * treatment.reach.scale for side in (picture.height_px, picture.width_px))
+    kept_bytes = 3 * height * width * picture.bits // 8
+    left = max(treatment.memory_bytes - kept_bytes, treatment.memory_bytes // _LEAST_SHARE)
+    sink = ArraySink(height, width, picture.bits)
+    _run(replace(treatment, memory_bytes=left), picture, sink, progress)
     return sink.pixels
 
 
