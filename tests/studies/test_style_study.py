@@ -8,9 +8,11 @@ import re
 import pytest
 import torch
 
+from pentimento import images, models
 from pentimento.causal import paired
 from pentimento.errors import CausalError, NotFoundError
-from pentimento.studies.style import KEPT, REACHED, Factorial, Style, brought_to, study_styles
+from pentimento.model import DataSpec
+from pentimento.studies.style import KEPT, REACHED, Factorial, Style, brought_to, find_style_outcomes, study_styles
 from pentimento.studies.style_page import shares_section, sheets_section
 from pentimento.studies.style_refuting import refute_styles
 
@@ -52,7 +54,7 @@ def by_name(study):
 # ------------------------------------------------------------------------------------------------ known answers
 def test_shares_are_the_closed_form():
     """y = content + lift * strength: no interaction with the content."""
-    found = study_styles(Lifter(), crossed(), ["brightness"])
+    found = study_styles(Lifter(), crossed(), find_style_outcomes(["brightness"]))
     a = torch.tensor(STRENGTHS).double()
     light, lift = found.values[:, 0, 0, 0], LIFT.double()
     parts = {
@@ -68,7 +70,7 @@ def test_shares_are_the_closed_form():
 
 
 def test_effects_are_the_closed_form():
-    found = study_styles(Lifter(), crossed(), ["brightness"])
+    found = study_styles(Lifter(), crossed(), find_style_outcomes(["brightness"]))
     effects = by_name(found.study)
     assert list(effects) == [
         *(f"do(style=style{k})" for k in range(5)),
@@ -95,25 +97,25 @@ def test_effects_are_the_closed_form():
 
 
 def test_content_kept_is_1_at_strength_0_and_style_reached_is_left_out_without_paintings():
-    found = study_styles(Lifter(), crossed(), [KEPT, REACHED])
+    found = study_styles(Lifter(), crossed(), find_style_outcomes([KEPT, REACHED]))
     assert torch.allclose(found.values[:, :, 0, 0], torch.ones(6, 5).double(), atol=1e-5)
     assert bool((found.values[:, -1, 1:, 0] < 1 - 1e-4).all())
     assert list(found.study.outcomes) == [KEPT]
     assert found.study.notes == ("style-reached is left out: not every style is a picture.",)
-    painted = study_styles(Lifter(), crossed(paintings=True), [REACHED])
+    painted = study_styles(Lifter(), crossed(paintings=True), find_style_outcomes([REACHED]))
     assert list(painted.study.outcomes) == [REACHED] and painted.study.notes == ()
 
 
 def test_strength_0_is_rendered_once_a_content():
     model = Lifter()
-    study_styles(model, crossed(), ["brightness"])
+    study_styles(model, crossed(), find_style_outcomes(["brightness"]))
     assert model.rendered == 6 * (1 + 5 * 3)
 
 
 def test_contents_of_other_shapes_and_gray_ones():
     given = crossed()
     turned = [given.contents[0].transpose(2, 3), given.contents[1][:, :1], *given.contents[2:]]
-    found = study_styles(Lifter(), dataclasses.replace(given, contents=turned), ["brightness"])
+    found = study_styles(Lifter(), dataclasses.replace(given, contents=turned), find_style_outcomes(["brightness"]))
     assert found.values[:, :, 0, 0].std(1).max() == 0
     sheet = found.sheets["style0 at strength 0, 0.25, 0.5, 1"]
     assert sheet.shape == (3, 4 * 50 + 2, 4 * 50 + 2)
@@ -124,7 +126,7 @@ def test_contents_of_other_shapes_and_gray_ones():
 # ----------------------------------------------------------------------------------------------------- refuters
 def test_true_effects_pass_and_each_is_asked_what_fits():
     given = crossed(lift=LIFT + 0.1)
-    found = refute_styles(study_styles(Lifter(), given, ["brightness"]), given)
+    found = refute_styles(study_styles(Lifter(), given, find_style_outcomes(["brightness"])), given)
     effects = by_name(found.study)
     strong = effects["do(strength=1)"]
     names = [r.name for r in strong.refutations]
@@ -143,7 +145,7 @@ class Bump(Lifter):
 
 def test_a_response_that_turns_fails_the_dose_response():
     given = crossed(lift=LIFT + 0.1)
-    found = refute_styles(study_styles(Bump(), given, ["brightness"]), given)
+    found = refute_styles(study_styles(Bump(), given, find_style_outcomes(["brightness"])), given)
     half = by_name(found.study)["do(strength=0.5)"]
     assert half.found and not half.survives
     assert [r.name for r in half.refutations if not r.passed] == ["dose response"]
@@ -156,10 +158,27 @@ def test_an_effect_that_one_content_carries_fails():
             return images + strength * lift * (1 + styles[:, :1, None, None])
 
     given = crossed()
-    study = study_styles(One(), given, ["brightness"], level=0.9)  # found at any rate
+    study = study_styles(One(), given, find_style_outcomes(["brightness"]), level=0.9)  # found at any rate
     strong = by_name(refute_styles(study, given).study)["do(strength=1)"]
     permuted = next(r for r in strong.refutations if r.name == "permuted pairing")
     assert strong.found and not permuted.passed and permuted.note.startswith("over contents: ")
+
+
+def test_outcomes_of_references_and_networks_are_asked_as_anywhere(tmp_path):
+    """On a black reference, the distance in pixels is the mean value: the lift, at full strength."""
+    images.write(tmp_path / "black.png", torch.zeros(3, 36, 48))
+    asked = find_style_outcomes(["brightness", f"pixels:{tmp_path / 'black.png'}"])
+    study = study_styles(Lifter(), crossed(), asked).study
+    assert list(study.outcomes) == [outcome.name for outcome in asked]
+    full = [effect for effect in study.effects if effect.intervention == "do(strength=1)"]
+    assert [effect.value for effect in full] == pytest.approx([float(LIFT.mean())] * 2, abs=1e-6)
+
+
+def test_a_judge_of_other_pictures_is_refused(tmp_path):
+    spec = DataSpec(height_px=16, width_px=16, channels=1, classes=("plain", "bold"))
+    models.save(models.build("classifier", {"spec": spec, "width": 4}), tmp_path / "judge", card="")
+    with pytest.raises(CausalError, match=r"looks at pictures of 16x16 px, and these are 48x36; train a judge on"):
+        study_styles(Lifter(), crossed(), find_style_outcomes([f"judge:{tmp_path / 'judge'}"]))
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -169,7 +188,7 @@ def test_a_stylizer_that_makes_no_pictures_is_refused():
             return images * float("nan")
 
     with pytest.raises(CausalError, match=r"images: values in \[0, 1\] expected, got nan to nan; see what made them"):
-        study_styles(Broken(), crossed(), ["brightness"])
+        study_styles(Broken(), crossed(), find_style_outcomes(["brightness"]))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +215,7 @@ def test_a_stylizer_that_makes_no_pictures_is_refused():
 )
 def test_refused(changed, names, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        study_styles(Lifter(), crossed(**changed), names)
+        study_styles(Lifter(), crossed(**changed), find_style_outcomes(names))
 
 
 def test_a_working_size():

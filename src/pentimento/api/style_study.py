@@ -61,7 +61,7 @@ def explain_style(
             own where left out; repeatable.
         strengths: From 0, which the others are held against, to 1; two or more.
         outcomes: What to measure: content-kept, style-reached (where every style is a picture), brightness, contrast,
-            colourfulness, sharpness, ...; repeatable.
+            colourfulness, sharpness, ...; judge:MODEL, onnx:FILE, content:IMAGE, style:IMAGE; repeatable.
         size: The longer side that contents, and pictures of styles, are brought to.
         level: At which an effect counts as found, after correction.
         refute: Put what is found to refuters.
@@ -77,12 +77,12 @@ def explain_style(
     check_level(level)
     check_range("size", size, 32, 4096)
     doses = _strengths(strengths)
-    studies.check_outcomes(outcomes)
+    asked = studies.find_style_outcomes(outcomes)
     files = report_files(out, overwrite)
     pictures = _contents(contents, size)
     stylizer = load_able(model, "Stylizes", "explain style", device, progress)
     crossed = studies.Factorial(pictures, _styles(stylizer, model, styles, size), doses)
-    found = studies.study_styles(stylizer, crossed, outcomes, level=level, seed=seed, progress=progress)
+    found = studies.study_styles(stylizer, crossed, asked, level=level, seed=seed, progress=progress)
     if refute:
         found = refute_styles(found, crossed)
     return _report(found, crossed, files)

@@ -33,7 +33,15 @@ from pentimento.causal import (
 from pentimento.errors import CausalError, NotFoundError, suggest
 from pentimento.model import Model
 from pentimento.runtime import Progress, ProgressCallback, no_progress
-from pentimento.studies.outcomes import PIXEL_OUTCOMES, Outcome, content_distance, measure_all, style_distance
+from pentimento.studies.outcomes import (
+    ALL,
+    PIXEL_OUTCOMES,
+    Outcome,
+    content_distance,
+    find_outcomes,
+    measure_all,
+    style_distance,
+)
 from pentimento.tasks.pictures import computing, model_name, placed
 from pentimento.tasks.style_objective import resized
 
@@ -47,7 +55,7 @@ __all__ = [
     "Style",
     "StyleStudy",
     "brought_to",
-    "check_outcomes",
+    "find_style_outcomes",
     "study_styles",
 ]
 
@@ -130,25 +138,39 @@ def brought_to(content: Tensor, longest_px: int) -> Tensor:
     return resized(content, round(height * factor), round(width * factor))
 
 
-def check_outcomes(names: Sequence[str]) -> None:
-    """Refuse names that are no outcomes of styles.
+def find_style_outcomes(names: Sequence[str]) -> tuple[Outcome, ...]:
+    """The outcomes called so: of `OUTCOMES`, or of a network or a reference as anywhere (``judge:MODEL:CLASS``, ...).
 
     Raises:
         CausalError: none, or one twice.
         NotFoundError: an unknown one.
+        PentimentoError: as `pentimento.studies.outcomes.find_outcomes`.
     """
-    for k, name in enumerate(names):
-        if name not in OUTCOMES:
-            raise NotFoundError(f"--outcome: unknown name {name!r}; {suggest(name, OUTCOMES, limit=len(OUTCOMES))}")
-        if name in names[:k]:
-            raise CausalError(f"--outcome: {name!r} is given twice; leave one away")
     if not names:
         raise CausalError("--outcome: at least one expected, got none")
+    known = [*OUTCOMES, *(name for name in ALL if ":" in name)]
+    found: list[Outcome] = []
+    for name in names:
+        if name in (KEPT, REACHED):
+            found.append(Outcome(name, "", OUTCOMES[name], _of_no_cell))
+        elif name in OUTCOMES or ":" in name:
+            found += find_outcomes([name], spec=None)
+        else:
+            raise NotFoundError(f"--outcome: unknown name {name!r}; {suggest(name, known, limit=len(known))}")
+    taken = [outcome.name for outcome in found]
+    twice = next((name for k, name in enumerate(taken) if name in taken[:k]), None)
+    if twice:
+        raise CausalError(f"--outcome: {twice!r} is given twice; leave one away")
+    return tuple(found)
 
 
-def _check(crossed: Factorial, names: Sequence[str]) -> list[str]:
-    """The outcomes that can be measured; refuses what cannot be asked."""
-    check_outcomes(names)
+def _of_no_cell(_: Tensor) -> Tensor:
+    """What `_of_cells` replaces."""
+    raise CausalError("content-kept, style-reached: of a content and a style, by study_styles alone")
+
+
+def _check(crossed: Factorial, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that can be measured; refuses what cannot be asked."""
     for what, count in (("contents", len(crossed.contents)), ("--style", len(crossed.styles))):
         if count < FEWEST:
             raise CausalError(f"{what}: {FEWEST} or more expected, for an interval over them, got {count}")
@@ -157,7 +179,8 @@ def _check(crossed: Factorial, names: Sequence[str]) -> list[str]:
         raise CausalError(
             f"--strength: 0 and others up to 1, increasing, expected, got {', '.join(f'{s:g}' for s in given)}"
         )
-    kept = [name for name in names if name != REACHED or all(style.painting is not None for style in crossed.styles)]
+    painted = all(style.painting is not None for style in crossed.styles)
+    kept = [outcome for outcome in outcomes if outcome.name != REACHED or painted]
     if not kept:
         raise CausalError(
             f"--outcome {REACHED}: needs a picture of every style, and named styles have none; give files"
@@ -169,7 +192,7 @@ def _check(crossed: Factorial, names: Sequence[str]) -> list[str]:
 def study_styles(
     model: Model,
     crossed: Factorial,
-    names: Sequence[str],
+    outcomes: Sequence[Outcome],
     *,
     level: float = 0.05,
     seed: int = 0,
@@ -182,21 +205,20 @@ def study_styles(
     Args:
         model: that stylizes.
         crossed: contents, styles and strengths.
-        names: of `OUTCOMES`.
+        outcomes: of `find_style_outcomes`.
         level: at which an effect counts as found, after correction.
         seed: of the draws of intervals.
         progress: told after each content.
 
     Raises:
         CausalError: too few contents or styles, strengths that do not begin at 0, a model that makes no pictures, or an
-            outcome that is the same in every cell.
-        NotFoundError: an unknown outcome.
+            outcome that cannot measure the pictures, or is the same in every cell.
     """
-    kept = _check(crossed, names)
+    kept = _check(crossed, outcomes)
     values, shown = _measure(model, crossed, kept, progress)
     shares, responses, rows = {}, {}, list[_Row]()
     doses = torch.tensor(crossed.strengths, dtype=torch.float64)
-    for k, name in enumerate(kept):
+    for k, name in enumerate(outcome.name for outcome in kept):
         y = values[..., k]
         if bool((y == y.flatten()[0]).all()):
             raise CausalError(f"{name}: is {float(y.flatten()[0]):g} in every cell; choose another outcome")
@@ -204,7 +226,7 @@ def study_styles(
         responses["strength", name] = over_levels(y, FACTORS, "strength", doses, DRAWN)
         rows += _rows(crossed, name, y, responses["strength", name])
     study = _record(model, crossed, kept, rows, level, seed)
-    if REACHED in names and REACHED not in kept:
+    if len(kept) < len(outcomes):
         study = _noted(study, f"{REACHED} is left out: not every style is a picture.")
     return StyleStudy(study, shares, responses, values, _sheets(crossed, shown))
 
@@ -214,31 +236,31 @@ Shown = dict[tuple[int, int], list[Tensor]]  # content, style -> its pictures ov
 
 @torch.no_grad()
 def _measure(
-    model: Model, crossed: Factorial, names: Sequence[str], progress: ProgressCallback
+    model: Model, crossed: Factorial, outcomes: Sequence[Outcome], progress: ProgressCallback
 ) -> tuple[Tensor, Shown]:
     """y, (A, B, strengths, outcomes), and a few of the pictures."""
     stylizer, styles = cast(Stylizes, model), crossed.styles
     paintings = [style_distance(style.painting.to(model.device)) for style in styles if style.painting is not None]
-    values = torch.zeros(len(crossed.contents), len(styles), len(crossed.strengths), len(names), dtype=torch.float64)
+    values = torch.zeros(len(crossed.contents), len(styles), len(crossed.strengths), len(outcomes), dtype=torch.float64)
     shown: Shown = {}
     for a, content in enumerate(crossed.contents):
         given = placed(content.expand(-1, 3, -1, -1), model)
-        outcomes = _outcomes(names, content_distance(given), paintings)
+        asked = _of_cells(outcomes, content_distance(given), paintings)
         for c, strength in enumerate(crossed.strengths):
             made: list[Tensor] = []
             for style in styles[: None if strength else 1]:
                 with computing(model):
                     made.append(stylizer.stylize(given, style.vector.to(given), strength).float().clamp(0, 1))
             pictures = torch.cat(made).expand(len(styles), -1, -1, -1)
-            values[a, :, c] = measure_all(outcomes, pictures)
+            values[a, :, c] = measure_all(asked, pictures)
             for b in range(min(SHOWN_STYLES, len(styles)) if a < SHOWN_CONTENTS else 0):
                 shown.setdefault((a, b), []).append(pictures[b].cpu())
         progress(Progress("contents", a + 1, len(crossed.contents)))
     return values, shown
 
 
-def _outcomes(names: Sequence[str], content: Outcome, paintings: Sequence[Outcome]) -> list[Outcome]:
-    """For the pictures of one content, one in each style."""
+def _of_cells(outcomes: Sequence[Outcome], content: Outcome, paintings: Sequence[Outcome]) -> list[Outcome]:
+    """The same for the pictures of one content, one in each style."""
 
     def kept(pictures: Tensor) -> Tensor:
         return 1 - content.measure(pictures)
@@ -246,10 +268,8 @@ def _outcomes(names: Sequence[str], content: Outcome, paintings: Sequence[Outcom
     def reached(pictures: Tensor) -> Tensor:
         return 1 - torch.cat([p.measure(picture[None]) for p, picture in zip(paintings, pictures, strict=True)])
 
-    known = {outcome.name: outcome for outcome in PIXEL_OUTCOMES}
-    known[KEPT] = Outcome(KEPT, "", OUTCOMES[KEPT], kept)
-    known[REACHED] = Outcome(REACHED, "", OUTCOMES[REACHED], reached)
-    return [known[name] for name in names]
+    of_cells = {KEPT: kept, REACHED: reached}
+    return [replace(each, measure=of_cells.get(each.name, each.measure)) for each in outcomes]
 
 
 # ------------------------------------------------------------------------------------------------ the record
@@ -284,15 +304,15 @@ def _rows(crossed: Factorial, outcome: str, y: Tensor, response: DoseResponse) -
 
 
 def _record(
-    model: Model, crossed: Factorial, names: Sequence[str], rows: Sequence[_Row], level: float, seed: int
+    model: Model, crossed: Factorial, outcomes: Sequence[Outcome], rows: Sequence[_Row], level: float, seed: int
 ) -> Study:
-    units = {outcome.name: outcome.unit for outcome in PIXEL_OUTCOMES}
+    units = {outcome.name: outcome.unit for outcome in outcomes}
     q_values = benjamini_hochberg(torch.stack([row.effects.p_value[row.i] for row in rows])).tolist()
     effects = tuple(
         Effect(
             intervention=row.name,
             outcome=row.outcome,
-            unit=units.get(row.outcome, ""),
+            unit=units[row.outcome],
             value=float(row.effects.mean[row.i]),
             low=float(row.effects.low[row.i]),
             high=float(row.effects.high[row.i]),
@@ -309,12 +329,12 @@ def _record(
     )
     counted = f"{len(crossed.contents)} contents in {len(crossed.styles)} styles at {len(crossed.strengths)} strengths"
     return Study(
-        question=f"What do style and strength cause in {', '.join(names)}? {counted}.",
+        question=f"What do style and strength cause in {', '.join(units)}? {counted}.",
         model=model_name(model),
         model_hash=model.origin.weights_sha256 if model.origin else "",
         seed=seed,
         sample_count=len(crossed.contents) * len(crossed.styles),
-        outcomes={name: OUTCOMES[name] for name in names},
+        outcomes={outcome.name: outcome.formula for outcome in outcomes},
         effects=effects,
         level=level,
         correction=f"Benjamini-Hochberg over {len(effects)} effects",
