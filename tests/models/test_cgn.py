@@ -145,6 +145,16 @@ class TestMechanisms:
         there = texture(z, field.roll(-shift, 3), moved, labels)
         assert torch.allclose(there[..., : 28 - shift - 2], here[..., shift : 28 - 2], atol=1e-4)
 
+    @pytest.mark.parametrize("logit", [-30.0, 30.0])
+    def test_a_saturated_colour_comes_back(self, logit):
+        """By the sigmoid alone its slope would be zero."""
+        model = make_model()
+        bias = model.generator.foreground.tint.bias
+        bias.data.fill_(logit)
+        model.loss("generator", make_batch((3, 28, 28)), Draws(0, range(N)))["loss"].backward()
+        assert (bias.grad * logit > 0).all()
+        assert bias.grad.abs().min() > 1
+
     def test_coverage(self):
         masks = torch.stack([torch.full((1, 4, 4), v) for v in (0.0, 0.2, 0.9)])
         assert coverage_excess(masks, 0.1, 0.5).item() == pytest.approx((0.1 + 0.0 + 0.4) / 3)

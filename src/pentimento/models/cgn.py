@@ -16,7 +16,9 @@ What keeps the mechanisms apart is what each of them *can* do:
 A relativistic discriminator judges the composition under the label. Two terms shape the mask: it is near 0 or 1 (the
 paper's binary entropy; here ``4 m (1 - m)``, whose slope is bounded), and it covers a share of the picture within
 bounds, which decides what is foreground and what is background. A third keeps textures as plain as the data allow, as a
-pattern in the foreground would otherwise do for a part of the shape.
+pattern in the foreground would otherwise do for a part of the shape. A fourth keeps colours from saturating: while the
+mask is still everywhere, a foreground takes after the ground, and one that has gone too far cannot come back; the
+classes of which it has the wrong colour are then left with masks of a few dots.
 
 Where it differs from the paper, and why. The paper's MNIST networks draw textures as shuffled patches and its
 ImageNet ones begin with a trained BigGAN, a saliency network and a perceptual loss towards its samples; textures that
@@ -47,6 +49,7 @@ __all__ = ["CGN", "compose"]
 TEXTURES = ("foreground", "background")
 TURNS = (0.0, 0.25, 0.5, 0.75)  # directions in which the waves of a texture begin, in half turns
 PERIOD_PX = 6.0  # and their period; both are learned from there, for each class
+LOGIT_MAX = 4.0  # of a texture, beyond which it is pulled back: values of 5 and 250 of 255
 
 MASK_START = -2.0  # logit of a mask in the beginning: little is covered
 
@@ -85,7 +88,7 @@ class Shape(nn.Module):
 
 
 class Texture(nn.Module):
-    """A latent, a field of white noise, phases and a label -> a stationary texture (N, C, H, W) in [0, 1].
+    """A latent, a field of white noise, phases and a label -> a stationary texture, logits of (N, C, H, W) in [0, 1].
 
     A network of one hidden layer, the same at every pixel, whose first weights depend on latent and label. It sees the
     noise, raw and averaged over 3x3 pixels, and waves ``sin(k . p + phase)``. Every class has wave vectors k of its
@@ -118,8 +121,8 @@ class Texture(nn.Module):
         shift, look = self.look(style).view(len(z), self.width, -1).split([1, pixels.shape[1]], 2)
         hidden = F.leaky_relu(torch.baddbmm(shift, look, pixels), 0.2)  # (N, width, H W)
         values = (self.colour.weight @ hidden) + (self.tint(style) + self.colour.bias)[..., None]
-        texture: Tensor = values.sigmoid().view(len(z), -1, *self.size)
-        return texture
+        logits: Tensor = values.view(len(z), -1, *self.size)
+        return logits
 
     def _plane_waves(self, phase: Tensor, labels: Tensor) -> Tensor:
         """(N, P, H, W) of phases (N, P) in turns."""
@@ -206,16 +209,18 @@ class CGN(GAN):
             with torch.no_grad():
                 fake = compose(*self.parts(noise, told))
             return self._discriminator_loss(batch, fake, draws)
-        mask, foreground, background = self.parts(noise, told)
-        logits = [self.discriminator(x, told) for x in (compose(mask, foreground, background), batch.images)]
-        deceived = generator_loss(self.kind, *logits)
+        mask, textures = self._mask(noise, told), [self._logits(name, noise, told) for name in TEXTURES]
+        foreground, background = (texture.sigmoid() for texture in textures)
+        judged = [self.discriminator(x, told) for x in (compose(mask, foreground, background), batch.images)]
+        deceived = generator_loss(self.kind, *judged)
         outside = coverage_excess(mask, *self.coverage)
         unsure = (4 * mask * (1 - mask)).mean()
         rough = total_variation(foreground) + total_variation(background)
+        saturated = sum(F.relu(texture.abs() - LOGIT_MAX).square().mean() for texture in textures)
         loss = deceived + self.coverage_weight * outside + self.binary_weight * unsure + self.smooth_weight * rough
         covered = mask.mean().detach()
         return {
-            "loss": loss,
+            "loss": loss + saturated,
             "deceived": deceived.detach(),
             "covered": covered,
             "unsure": unsure.detach(),
@@ -258,26 +263,30 @@ class CGN(GAN):
 
     def parts(self, noise: Mapping[str, Tensor], condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
         """Mask (N, 1, H, W), foreground and background (N, C, H, W)."""
-        told, mask = self.told(condition), None
-        for stage in self.generator.shape.stages:
-            mask = self.generator.shape.run_stage(stage, mask, noise["shape_latent"], told["shape"])
-        assert mask is not None
-        foreground, background = (self._texture(name, noise, told[name]) for name in TEXTURES)
-        return mask, foreground, background
+        foreground, background = (self._logits(name, noise, condition).sigmoid() for name in TEXTURES)
+        return self._mask(noise, condition), foreground, background
 
-    def _texture(self, name: str, noise: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    def _mask(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        label, mask = self.told(condition)["shape"], None
+        for stage in self.generator.shape.stages:
+            mask = self.generator.shape.run_stage(stage, mask, noise["shape_latent"], label)
+        assert mask is not None
+        return mask
+
+    def _logits(self, name: str, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
+        """Of a texture, (N, C, H, W)."""
         texture: Texture = getattr(self.generator, name)
-        made: Tensor = texture(noise[f"{name}_latent"], noise[f"{name}_field"], noise[f"{name}_phase"], labels)
+        drawn = (noise[f"{name}_{what}"] for what in ("latent", "field", "phase"))
+        made: Tensor = texture(*drawn, self.told(condition)[name])
         return made
 
     def run_stage(self, stage: str, x: Tensor | None, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
         """See `Intervenes`. After ``with_foreground`` channels are the mask and f, after ``with_background`` also b."""
-        told = self.told(condition)
         if stage in self.generator.shape.stages:
-            return self.generator.shape.run_stage(stage, x, noise["shape_latent"], told["shape"])
+            return self.generator.shape.run_stage(stage, x, noise["shape_latent"], self.told(condition)["shape"])
         assert x is not None
         if stage != "image":
             name = stage.removeprefix("with_")
-            return torch.cat([x, self._texture(name, noise, told[name])], 1)
+            return torch.cat([x, self._logits(name, noise, condition).sigmoid()], 1)
         channels = self.spec.channels
         return compose(x[:, :1], x[:, 1 : 1 + channels], x[:, 1 + channels :]).clamp(0, 1)
