@@ -175,8 +175,30 @@ def test_noise_labels_and_attributes(model, drawn):
 
 
 @torch.no_grad()
+def test_a_unit_set_far_outside_of_what_samples_give_is_told(model):
+    rows = range(64)
+    x = run_stages(model, model.draw_noise(Draws(0, rows)), default_condition(model, rows, 0), stop="up1")
+    low, high = float(x[:, 2].min()), float(x[:, 2].max())
+    (said,) = check(model, parse_all([f"up1[0,2]={high + 100:.6f}"]))
+    highest = min((float(x[:, unit].max()), unit) for unit in (0, 2))  # of which the value is farther away
+    assert said.startswith(f"up1[{highest[1]}]=")
+    assert f": {high + 100 - highest[0]:.3g} outside what 64 samples give, " in said
+    assert check(model, parse_all([f"up1[2]={(low + high) / 2}", "up1[0]=mean", "up1[1]+=50"])) == []
+
+
+def test_a_class_whose_name_is_a_number_with_zeros_before_it(drawn):
+    classes = ("007", "7.5", "cat")
+    model = build("vae", {**CONFIG, "spec": SPEC.model_copy(update={"classes": classes})})
+    dos = [parse("label=007")]
+    assert check(model, dos) == []
+    assert interventions.tell(model, drawn[1], dos).labels.tolist() == [0] * N
+    with pytest.raises(ModelError, match="'8'"):
+        check(model, [parse("label=8")])
+
+
+@torch.no_grad()
 def test_a_usual_value_is_the_mean_over_samples_and_positions(model, monkeypatch):
-    monkeypatch.setattr(interventions, "USUAL_SAMPLES", 32)
+    monkeypatch.setattr(interventions.running, "USUAL_SAMPLES", 32)
     rows = range(32)
     x = run_stages(model, model.draw_noise(Draws(4, rows)), default_condition(model, rows, 4), stop="up1")
     (do,) = resolve(model, [Do("up1", "mean", (3, 0))], seed=4)
