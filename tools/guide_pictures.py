@@ -1,4 +1,7 @@
-"""Make the pictures of the guides, from scikit-learn's photographs: `python tools/guide_pictures.py docs/pictures`."""
+"""Make the pictures of the guides: `python tools/guide_pictures.py docs/pictures`.
+
+Of scikit-learn's photographs, and of what is drawn here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from pentimento.runtime import Draws
 
 CROP = (slice(60, 400), slice(120, 560))
 STYLES, STRENGTH = ("van-gogh-rhone", "seurat-grande-jatte", "red-chalk"), 0.7
+TONES = ("light", "medium", "dark")
 
 
 def main(out: Path) -> None:
@@ -24,6 +29,7 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     old_photograph(out / "old-photograph.jpg")
     restyled(out / "restyled.jpg")
+    toned(out / "toned.png")
 
 
 def old_photograph(path: Path) -> None:
@@ -57,6 +63,26 @@ def restyled(path: Path) -> None:
             api.stylize(str(given), [style], out=made, strength=STRENGTH)
             row.append(images.read(made).to_tensor())
     write(path, row, columns=2)
+
+
+def toned(path: Path) -> None:
+    """A face, drawn here, and in three tones of skin."""
+    drawn = Image.new("RGB", (512, 512), "white")
+    pen = ImageDraw.Draw(drawn)
+    pen.ellipse((60, 60, 452, 452), fill=(252, 194, 27))
+    for left in (154, 306):
+        pen.ellipse((left, 190, left + 52, 262), fill=(47, 47, 47))
+    pen.arc((150, 220, 362, 380), 20, 160, fill=(47, 47, 47), width=18)
+    row = []
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "face.png"
+        drawn.resize((128, 128), Image.Resampling.LANCZOS).save(given)
+        row.append(images.read(given).to_tensor())
+        for tone in TONES:
+            made = Path(folder) / f"{tone}.png"
+            api.translate([str(given)], model="emoji-tone", label=tone, out=made)
+            row.append(images.read(made).to_tensor())
+    write(path, row, columns=4)
 
 
 def write(path: Path, pictures: list[Tensor], columns: int) -> None:
