@@ -20,17 +20,19 @@ from reporting import Figure
 
 __all__ = ["NOTES", "debias", "read_runs"]
 
+COUNT, KIMG = 30_000, 180.0
+TRAINING_PICTURES = 34_000  # of which the verb holds some out
 NOTES = [
     "Pictures rendered by coloured_mnist.py: in training, colours and textures are those of the digit; in the 10,000 "
     "test pictures each is that of a digit drawn by itself, so that chance is 10 %.",
-    "Measured as by `pentimento explain debias` with its defaults: a small classifier, not the peer's, learns from "
-    "10,000 original pictures, from as many counterfactual ones, or from both, for 60 thousand looks at a picture. "
+    f"Measured as by `pentimento explain debias --count {COUNT} --kimg {KIMG:g}`: a small classifier, not the peer's, "
+    f"learns from {COUNT:,} original pictures, from as many counterfactual ones, or from both, for {KIMG:g} thousand "
+    "looks at a picture. "
     "Shares with Wilson's 95 % interval; an aim is missed where the value is below it.",
     "The peer is the counterfactual generative network of Sauer and Geiger 2021, as published, on colours and textures "
     "of their own rendering: the numbers stand beside each other, not on the same pictures.",
 ]
 PUBLISHED = {"coloured": 95.1, "double": 89.0, "wildlife": 85.7}  # learned from counterfactual pictures, %
-TRAINING_PICTURES = 12_000  # of which the verb takes 10,000 to learn from, and holds some out
 
 
 def read_runs(texts: list[str]) -> dict[str, str]:
@@ -65,7 +67,14 @@ def studied(variant: str, run: str, work: Path, seed: int) -> dict[str, Any]:
     write_part(data, variant, "train", work / "train", TRAINING_PICTURES)
     write_part(data, variant, "test", work / "test")
     found = explain_debias(
-        data=str(work / "train"), model=run, test=str(work / "test"), out=work / "study", seed=seed, device="cpu"
+        data=str(work / "train"),
+        model=run,
+        test=str(work / "test"),
+        out=work / "study",
+        count=COUNT,
+        kimg=KIMG,
+        seed=seed,
+        device="cpu",
     )
     return found.report
 

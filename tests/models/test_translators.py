@@ -227,6 +227,21 @@ def test_the_generators_loss_in_closed_form():
     assert figures["loss"] == pytest.approx(figures["game"] + 10 * figures["cycle"] + 5 * figures["identity"])
 
 
+def test_a_generator_out_of_bounds_is_judged_by_what_it_gives_and_can_come_back():
+    """Values of thousands are white or black to the judges, so that the game stays bounded; its slope is not zero."""
+    model, batch = make_model("unpaired", identity=0.0), make_batch((3, 16, 16))
+    tail = model.forth.network.tail.weight
+    tail.data.normal_().mul_(1000)
+    assert model.forth(batch.images, Condition()).abs().max() > 100
+    seen = []
+    model.judges["b"].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    model.loss("generators", batch, Draws(0, range(N)))["loss"].backward()
+    model.loss("discriminators", batch, Draws(0, range(N)))
+    assert len(seen) == 3  # made, then real and made
+    assert all(float(pictures.min()) >= 0 and float(pictures.max()) <= 1 for pictures in seen)
+    assert tail.grad.abs().sum() > 0
+
+
 def test_there_and_back_are_two_networks():
     model, batch = make_model("unpaired").eval(), make_batch((3, 16, 16))
     there, back = (model.translate(batch.images, Condition(), reverse) for reverse in (False, True))

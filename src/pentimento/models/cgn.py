@@ -15,15 +15,16 @@ What keeps the mechanisms apart is what each of them *can* do:
 
 A relativistic discriminator judges the composition under the label. Two terms shape the mask: it is near 0 or 1 (the
 paper's binary entropy; here ``4 m (1 - m)``, whose slope is bounded), and it covers a share of the picture within
-bounds, which decides what is foreground and what is background. A third keeps textures as plain as the data allow, as a
-pattern in the foreground would otherwise do for a part of the shape. A fourth keeps colours from saturating: while the
-mask is still everywhere, a foreground takes after the ground, and one that has gone too far cannot come back; the
-classes of which it has the wrong colour are then left with masks of a few dots.
+bounds; it begins in the middle. Both decide what is foreground and what is background. A third term keeps textures as
+plain as the data allow, as a pattern in the foreground would otherwise do for a part of the shape. A fourth keeps them
+from saturating: a colour that has gone too far one way would not come back, and the classes that need it elsewhere be
+left with masks of a few dots.
 
 Where it differs from the paper, and why. The paper's MNIST networks draw textures as shuffled patches and its
 ImageNet ones begin with a trained BigGAN, a saliency network and a perceptual loss towards its samples; textures that
 are stationary by construction need neither patches nor pretrained networks. The paper bounds the mask's mean over a
 batch, here it is each picture's; the upper bound is below a half, as otherwise the two textures could change places.
+Where things are, the paper has from its saliency network; here from the beginning of the mask.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ TURNS = (0.0, 0.25, 0.5, 0.75)  # directions in which the waves of a texture beg
 PERIOD_PX = 6.0  # and their period; both are learned from there, for each class
 LOGIT_MAX = 4.0  # of a texture, beyond which it is pulled back: values of 5 and 250 of 255
 
-MASK_START = -2.0  # logit of a mask in the beginning: little is covered
+# Added to the logits of a mask: they fall with the squared distance from the middle, which is 1 at the nearest edge, to
+# no less than MASK_START. A mask that began everywhere would take some classes' ground for their foreground.
+MASK_FALL, MASK_START = 6.0, -3.0
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -70,12 +73,15 @@ def coverage_excess(mask: Tensor, low: float, high: float) -> Tensor:
 class Shape(nn.Module):
     """(N, latent_dim) and a label -> the mask (N, 1, H, W), in the stages ``input``, the decoder's, ``mask``."""
 
+    start: Tensor
+
     def __init__(self, spec: DataSpec, latent_dim: int, width: int, embed_dim: int) -> None:
         super().__init__()
         self.embed = ConditionEmbedding(spec, True, (), embed_dim)
         one = spec.model_copy(update={"channels": 1})
         self.decoder = Decoder(one, latent_dim + embed_dim, "conv", width, "batch")
-        nn.init.constant_(self.decoder.stages["image"].bias, MASK_START)  # type: ignore[arg-type]
+        down, across = (torch.linspace(-1, 1, n).square() for n in (spec.height_px, spec.width_px))
+        self.register_buffer("start", (-MASK_FALL * (down[:, None] + across)).clamp(min=MASK_START), persistent=False)
         self.stages = ("input", *(name for name in self.decoder.stages if name != "image"), "mask")
 
     def run_stage(self, stage: str, x: Tensor | None, z: Tensor, labels: Tensor) -> Tensor:
@@ -83,7 +89,7 @@ class Shape(nn.Module):
             return self.embed.join(z, Condition(labels))  # (N, latent_dim + embed_dim)
         assert x is not None
         if stage == "mask":
-            return self.decoder.run_stage("image", x).sigmoid()
+            return (self.decoder.run_stage("image", x) + self.start).sigmoid()
         return self.decoder.run_stage(stage, x)
 
 

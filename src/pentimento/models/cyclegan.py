@@ -10,7 +10,7 @@ The discriminators are shown made pictures of earlier steps too, from a pool of 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -78,19 +78,19 @@ class CycleGAN(Model):
         a, b = batch.images, self._second(batch)
         if player == "discriminators":
             with torch.no_grad():
-                made = {"b": self.forth(a, Condition()), "a": self.back(b, Condition())}
+                made = {"b": _made(self.forth, a), "a": _made(self.back, b)}
             losses = []
             for side, real in (("a", a), ("b", b)):
                 fake = self.pools[side](made[side], draws, side)
                 logits = (self.judges[side](images).float() for images in (real, fake))
                 losses.append(discriminator_loss(self.kind, *logits))
             return {"loss": losses[0] + losses[1], "loss_a": losses[0].detach(), "loss_b": losses[1].detach()}
-        in_b, in_a = self.forth(a, Condition()), self.back(b, Condition())
+        in_b, in_a = _made(self.forth, a), _made(self.back, b)
         game = self._passes_for("b", in_b, b) + self._passes_for("a", in_a, a)
-        cycle = _distance(self.back(in_b, Condition()), a) + _distance(self.forth(in_a, Condition()), b)
+        cycle = _distance(_made(self.back, in_b), a) + _distance(_made(self.forth, in_a), b)
         total, figures = game + self.cycle * cycle, {"game": game.detach(), "cycle": cycle.detach()}
         if self.identity:
-            identity = _distance(self.forth(b, Condition()), b) + _distance(self.back(a, Condition()), a)
+            identity = _distance(_made(self.forth, b), b) + _distance(_made(self.back, a), a)
             total = total + self.cycle * self.identity * identity
             figures["identity"] = identity.detach()
         return {"loss": total, **figures}
@@ -125,6 +125,29 @@ class CycleGAN(Model):
     def translate(self, images: Tensor, condition: Condition, reverse: bool = False) -> Tensor:
         """See `Translates`; it is told nothing, so `condition` is without effect."""
         return (self.back if reverse else self.forth).translate(images, condition)
+
+
+def _made(translator: Translator, images: Tensor) -> Tensor:
+    """What `translate` gives, and values out of bounds can come back.
+
+    No pixel has a value to reach, as in pairs it has, and values without bounds run away with the discriminators.
+    """
+    made: Tensor = _Clamped.apply(translator(images, Condition()))  # type: ignore[no-untyped-call]
+    return made
+
+
+class _Clamped(torch.autograd.Function):
+    """``x.clamp(0, 1)``, whose slope is zero only where a step along it would lead farther out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return slope.masked_fill(((x < 0) & (slope > 0)) | ((x > 1) & (slope < 0)), 0.0)
 
 
 def _distance(made: Tensor, wanted: Tensor) -> Tensor:
