@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_image
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from pentimento import api, images
 from pentimento.data.degrade import degrade
@@ -30,6 +31,7 @@ def main(out: Path) -> None:
     old_photograph(out / "old-photograph.jpg")
     restyled(out / "restyled.jpg")
     toned(out / "toned.png")
+    thinner(out / "thinner.png")
 
 
 def old_photograph(path: Path) -> None:
@@ -83,6 +85,17 @@ def toned(path: Path) -> None:
             api.translate([str(given)], model="emoji-tone", label=tone, out=made)
             row.append(images.read(made).to_tensor())
     write(path, row, columns=4)
+
+
+def thinner(path: Path) -> None:
+    """Digits of mnist-gan, and the same with a unit set that explain dissect --control finds."""
+    sheets = []
+    with tempfile.TemporaryDirectory() as folder:
+        for k, do in enumerate([(), ("up1[20]=0.724734",)]):
+            made = Path(folder) / f"{k}.png"
+            api.generate("mnist-gan", out=made, count=16, seed=3, do=do)
+            sheets.append(images.read(made).to_tensor())
+    write(path, [F.interpolate(sheet[None], scale_factor=2)[0] for sheet in sheets], columns=2)
 
 
 def write(path: Path, pictures: list[Tensor], columns: int) -> None:
