@@ -177,8 +177,10 @@ def test_outcomes_of_references_and_networks_are_asked_as_anywhere(tmp_path):
 def test_a_judge_of_other_pictures_is_refused(tmp_path):
     spec = DataSpec(height_px=16, width_px=16, channels=1, classes=("plain", "bold"))
     models.save(models.build("classifier", {"spec": spec, "width": 4}), tmp_path / "judge", card="")
+    lifter = Lifter()
     with pytest.raises(CausalError, match=r"looks at pictures of 16x16 px, and these are 48x36; train a judge on"):
-        study_styles(Lifter(), crossed(), find_style_outcomes([f"judge:{tmp_path / 'judge'}"]))
+        study_styles(lifter, crossed(), find_style_outcomes([f"judge:{tmp_path / 'judge'}"]))
+    assert lifter.rendered == 0
 
 
 # ---------------------------------------------------------------------------------------------------- bad input

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pytest
 import torch
 
 from pentimento.capabilities import Reach
+from pentimento.errors import InputError
 from pentimento.images import Picture
 from pentimento.tasks import pictures
 from pentimento.tasks.pictures import Treatment
@@ -65,3 +69,20 @@ def test_a_result_in_memory_counts_towards_the_budget():
     assert largest(whole_bytes + result_bytes) == 256 * 256
     assert largest(whole_bytes + result_bytes - 1) < 256 * 256
     assert largest(result_bytes) * 100 <= result_bytes  # a part of a budget that the result alone fills up
+    with pytest.raises(InputError) as refused:
+        largest(1000)
+    needed_mb, given_mb = map(int, re.findall(r"(\d+) MB", str(refused.value)))
+    assert given_mb == 0
+    assert largest(needed_mb * 10**6)
+
+
+def test_the_look_before_and_the_work_see_the_same_tiles():
+    """A budget for one tile, but not for one tile and the result: statistics of the whole are needed."""
+    picture, reach, seen = Picture(np.zeros((256, 256, 3), np.uint8)), Reach(4, 0, bytes_per_px=100), []
+    budget = 256 * 256 * 100 + 1
+    pictures.look_over(lambda patch, *_: seen.append(patch.shape), picture, reach, budget, "look")
+    worked = []
+    treatment = Treatment(lambda patch, _: worked.append(patch.shape) or patch, reach, budget, "test")
+    pictures.in_tiles(treatment, picture)
+    assert seen == worked
+    assert pictures.planned(picture, reach, budget).count == len(worked) > 1

@@ -61,7 +61,7 @@ def explain_style(
             own where left out; repeatable.
         strengths: From 0, which the others are held against, to 1; two or more.
         outcomes: What to measure: content-kept, style-reached (where every style is a picture), brightness, contrast,
-            colourfulness, sharpness, ...; judge:MODEL, onnx:FILE, content:IMAGE, style:IMAGE; repeatable.
+            colourfulness, sharpness, ...; judge:MODEL, onnx:FILE, style:IMAGE, pixels:IMAGE; repeatable.
         size: The longer side that contents, and pictures of styles, are brought to.
         level: At which an effect counts as found, after correction.
         refute: Put what is found to refuters.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pentimento.errors import ModelError, suggest
-from pentimento.interventions.running import class_targets, made_by, named, outputs
-from pentimento.interventions.words import MEAN, Do
+from pentimento.interventions.running import class_targets, made_by, outputs
+from pentimento.interventions.words import MEAN, Do, named
 from pentimento.model import DataSpec
 from pentimento.runtime import Draws
 from pentimento.sampling import default_condition
@@ -24,6 +24,8 @@ SEEN_SAMPLES = 64  # that say between which values a unit of a stage lies
 
 def check(model: Any, dos: Sequence[Do]) -> list[str]:
     """Refuse what `model` does not have, and say what lies outside what it has seen, a line each.
+
+    What units of a stage give is seen on samples, drawn here.
 
     Args:
         model: a `Model` that `Intervenes`.
@@ -90,8 +92,9 @@ def _check_stage(model: Any, do: Do, shapes: Mapping[str, Tensor]) -> list[str]:
 
 def _check_seen(model: Any, do: Do, numbers: Sequence[float]) -> list[str]:
     """A line for the unit that is set farthest outside of what samples give."""
-    found = torch.cat([x.transpose(0, 1).flatten(1).cpu() for x in made_by(model, do.target, 0, SEEN_SAMPLES)], 1)
-    low, high = (edge[list(do.units)].double() for edge in (found.amin(1), found.amax(1)))
+    units = list(do.units)
+    found = [x[:, units].transpose(0, 1).flatten(1).double().cpu() for x in made_by(model, do.target, 0, SEEN_SAMPLES)]
+    low, high = torch.cat(found, 1).aminmax(dim=1)
     value = torch.tensor(numbers, dtype=torch.float64).expand_as(low)
     beyond, worst = torch.maximum(low - value, value - high).max(0)
     k = int(worst)

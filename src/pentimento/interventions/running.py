@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pentimento.interventions.words import MEAN, Do, Value
+from pentimento.interventions.words import MEAN, Do, named
 from pentimento.model import Condition, Model
 from pentimento.runtime import Draws
 from pentimento.sampling import SAMPLE_CHUNK, default_condition
 
-__all__ = ["class_targets", "made_by", "named", "outputs", "resolve", "run", "tell", "usual_values"]
+__all__ = ["class_targets", "made_by", "outputs", "resolve", "run", "tell", "usual_values"]
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 USUAL_SAMPLES = 256  # whose mean is a unit's usual value
 
 
@@ -139,10 +137,3 @@ def tell(model: Model, condition: Condition, dos: Sequence[Do]) -> Condition:
 def class_targets(model: Any) -> tuple[str, ...]:
     """What is set to a class: the label, and the model's mechanisms; what intervenes need not be a `Model`."""
     return ("label", *getattr(model, "mechanisms", ()))
-
-
-def named(value: Value, names: Sequence[str]) -> str:
-    """Names may be numbers: label=7 is the class called ``7``; or ``007``, where that alone is as much."""
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    alike = [name for name in names if _NUMBER.fullmatch(name) and float(name) == value]
-    return alike[0] if shown not in names and len(alike) == 1 else shown

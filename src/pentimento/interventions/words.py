@@ -13,7 +13,7 @@ from pentimento.errors import ModelError, NotFoundError
 from pentimento.model import Model
 from pentimento.runtime import atomic_write
 
-__all__ = ["MEAN", "Do", "Value", "parse", "parse_all", "parse_doses", "read_set", "write_set"]
+__all__ = ["MEAN", "Do", "Value", "named", "parse", "parse_all", "parse_doses", "read_set", "write_set"]
 
 MEAN = "mean"
 FORMAT = 1  # of a file of interventions
@@ -46,7 +46,7 @@ class Do:
 
 
 def parse(text: str) -> Do:
-    """The intervention that `text` names, see the module. What a model has of it is for `check`.
+    """The intervention that `text` names, see the package. What a model has of it is for `check`.
 
     Raises:
         ModelError: not of this form.
@@ -82,13 +82,13 @@ def parse_doses(text: str, model: Model | None = None) -> tuple[Do, ...]:
         return (do,)
     values = [_number(part.strip()) for part in do.value.split(",")]
     numbers = sorted(value for value in values if isinstance(value, float))
-    named = len(numbers) < len(values)
-    if (named and (do.units or do.shift)) or "" in values or len(set(values)) < len(values):
+    in_words = len(numbers) < len(values)
+    if (in_words and (do.units or do.shift)) or "" in values or len(set(values)) < len(values):
         raise ModelError(
             "--do: several values are different numbers, or names of classes, e.g. latent[3]=-1,0,1 or label=deer,dog, "
             f"got {text!r}"
         )
-    return tuple(replace(do, value=value) for value in (values if named else numbers))
+    return tuple(replace(do, value=value) for value in (values if in_words else numbers))
 
 
 def _number(text: str) -> float | str:
@@ -96,6 +96,13 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def named(value: Value, names: Sequence[str]) -> str:
+    """The class or category that a value stands for: label=7 is ``7``; or ``007``, where that alone is as much."""
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    alike = [name for name in names if isinstance(value, float) and _number(name) == value]
+    return alike[0] if shown not in names and len(alike) == 1 else shown
 
 
 def parse_all(texts: Iterable[str], model: Model | None = None) -> tuple[Do, ...]:

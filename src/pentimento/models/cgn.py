@@ -52,9 +52,9 @@ TURNS = (0.0, 0.25, 0.5, 0.75)  # directions in which the waves of a texture beg
 PERIOD_PX = 6.0  # and their period; both are learned from there, for each class
 LOGIT_MAX = 4.0  # of a texture, beyond which it is pulled back: values of 5 and 250 of 255
 
-# Added to the logits of a mask: they fall with the squared distance from the middle, which is 1 at the nearest edge, to
-# no less than MASK_START. A mask that began everywhere would take some classes' ground for their foreground.
-MASK_FALL, MASK_START = 6.0, -3.0
+# Added to the logits of a mask: 0 in the middle, falling with the squared distance (1 in the middle of an edge) to
+# MASK_LEAST. A mask that began everywhere would take some classes' ground for their foreground.
+MASK_FALL, MASK_LEAST = 6.0, -3.0
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -73,7 +73,7 @@ def coverage_excess(mask: Tensor, low: float, high: float) -> Tensor:
 class Shape(nn.Module):
     """(N, latent_dim) and a label -> the mask (N, 1, H, W), in the stages ``input``, the decoder's, ``mask``."""
 
-    start: Tensor
+    prior: Tensor
 
     def __init__(self, spec: DataSpec, latent_dim: int, width: int, embed_dim: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Shape(nn.Module):
         one = spec.model_copy(update={"channels": 1})
         self.decoder = Decoder(one, latent_dim + embed_dim, "conv", width, "batch")
         down, across = (torch.linspace(-1, 1, n).square() for n in (spec.height_px, spec.width_px))
-        self.register_buffer("start", (-MASK_FALL * (down[:, None] + across)).clamp(min=MASK_START), persistent=False)
+        self.register_buffer("prior", (-MASK_FALL * (down[:, None] + across)).clamp(min=MASK_LEAST), persistent=False)
         self.stages = ("input", *(name for name in self.decoder.stages if name != "image"), "mask")
 
     def run_stage(self, stage: str, x: Tensor | None, z: Tensor, labels: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Shape(nn.Module):
             return self.embed.join(z, Condition(labels))  # (N, latent_dim + embed_dim)
         assert x is not None
         if stage == "mask":
-            return (self.decoder.run_stage("image", x) + self.start).sigmoid()
+            return (self.decoder.run_stage("image", x) + self.prior).sigmoid()
         return self.decoder.run_stage(stage, x)
 
 
@@ -222,15 +222,17 @@ class CGN(GAN):
         outside = coverage_excess(mask, *self.coverage)
         unsure = (4 * mask * (1 - mask)).mean()
         rough = total_variation(foreground) + total_variation(background)
-        saturated = sum(F.relu(texture.abs() - LOGIT_MAX).square().mean() for texture in textures)
+        saturated = torch.stack([F.relu(texture.abs() - LOGIT_MAX).square().mean() for texture in textures]).sum()
         loss = deceived + self.coverage_weight * outside + self.binary_weight * unsure + self.smooth_weight * rough
+        loss = loss + saturated
         covered = mask.mean().detach()
         return {
-            "loss": loss + saturated,
+            "loss": loss,
             "deceived": deceived.detach(),
             "covered": covered,
             "unsure": unsure.detach(),
             "rough": rough.detach(),
+            "saturated": saturated.detach(),
         }
 
     # -------------------------------------------------------------------------------------- capabilities

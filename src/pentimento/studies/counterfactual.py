@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pentimento.causal.scm import Row
 from pentimento.errors import CausalError, suggest
+from pentimento.interventions.words import named
 from pentimento.model import Condition
 from pentimento.sampling import SAMPLE_CHUNK
 from pentimento.studies.scm import IMAGE, World
@@ -233,7 +234,7 @@ def read_values(world: World, given: Mapping[str, str | float], option: str) -> 
     for name, value in given.items():
         attribute = world.attributes.attributes[name]
         if attribute.levels:
-            text = f"{value:g}" if isinstance(value, float) else value
+            text = named(value, attribute.levels)
             if text not in attribute.levels:
                 raise CausalError(f"{option} {name}: no category {text!r}; {suggest(text, attribute.levels)}")
             read[name] = text

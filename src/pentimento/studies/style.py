@@ -141,6 +141,8 @@ def brought_to(content: Tensor, longest_px: int) -> Tensor:
 def find_style_outcomes(names: Sequence[str]) -> tuple[Outcome, ...]:
     """The outcomes called so: of `OUTCOMES`, or of a network or a reference as anywhere (``judge:MODEL:CLASS``, ...).
 
+    `KEPT` and `REACHED` come first.
+
     Raises:
         CausalError: none, or one twice.
         NotFoundError: an unknown one.
@@ -149,18 +151,15 @@ def find_style_outcomes(names: Sequence[str]) -> tuple[Outcome, ...]:
     if not names:
         raise CausalError("--outcome: at least one expected, got none")
     known = [*OUTCOMES, *(name for name in ALL if ":" in name)]
-    found: list[Outcome] = []
-    for name in names:
-        if name in (KEPT, REACHED):
-            found.append(Outcome(name, "", OUTCOMES[name], _of_no_cell))
-        elif name in OUTCOMES or ":" in name:
-            found += find_outcomes([name], spec=None)
-        else:
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            raise CausalError(f"--outcome: {name!r} is given twice; leave one away")
+        if name not in OUTCOMES and ":" not in name:
             raise NotFoundError(f"--outcome: unknown name {name!r}; {suggest(name, known, limit=len(known))}")
-    taken = [outcome.name for outcome in found]
-    twice = next((name for k, name in enumerate(taken) if name in taken[:k]), None)
-    if twice:
-        raise CausalError(f"--outcome: {twice!r} is given twice; leave one away")
+    special = {name: Outcome(name, "", OUTCOMES[name], _of_no_cell) for name in (KEPT, REACHED)}
+    found = [special[name] for name in names if name in special]
+    others = [name for name in names if name not in special]
+    found += find_outcomes(others, spec=None) if others else ()
     return tuple(found)
 
 
@@ -170,7 +169,7 @@ def _of_no_cell(_: Tensor) -> Tensor:
 
 
 def _check(crossed: Factorial, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that can be measured; refuses what cannot be asked."""
+    """Those that can be measured; refuses what cannot be asked, before any work."""
     for what, count in (("contents", len(crossed.contents)), ("--style", len(crossed.styles))):
         if count < FEWEST:
             raise CausalError(f"{what}: {FEWEST} or more expected, for an interval over them, got {count}")
@@ -185,6 +184,9 @@ def _check(crossed: Factorial, outcomes: Sequence[Outcome]) -> list[Outcome]:
         raise CausalError(
             f"--outcome {REACHED}: needs a picture of every style, and named styles have none; give files"
         )
+    alone = [outcome for outcome in kept if outcome.measure is not _of_no_cell]
+    for height, width in {tuple(content.shape[2:]) for content in crossed.contents} if alone else ():
+        measure_all(alone, torch.zeros(1, 3, height, width))
     return kept
 
 

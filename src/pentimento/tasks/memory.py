@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pentimento.errors import InputError
 
-__all__ = ["memory_budget", "working_memory"]
+__all__ = ["LEAST_SHARE", "memory_budget", "working_memory"]
 
-_LEAST_SHARE = 4  # a budget is left at least one part in so many, however much the program holds
+LEAST_SHARE = 4  # of a budget at least one part in so many is left to work in, however much is held already
 _UNKNOWN_BYTES = 4 * 2**30  # where the system does not say
 
 
@@ -46,7 +46,7 @@ def working_memory(text: str | None = None) -> int:
         text: see `memory_budget`. A budget that is hardly more than the program itself leaves a quarter of it.
     """
     budget = memory_budget(text)
-    return budget if text is None else max(budget - _held_bytes(), budget // _LEAST_SHARE)
+    return budget if text is None else max(budget - _held_bytes(), budget // LEAST_SHARE)
 
 
 def _held_bytes() -> int:

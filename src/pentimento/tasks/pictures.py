@@ -30,7 +30,7 @@ from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, choose_precision, no_progress
 from pentimento.tasks import memory, tiles
 from pentimento.tasks.files import Job
-from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, TileFunction, VisitFunction, Window
+from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Plan, TileFunction, VisitFunction, Window
 
 __all__ = [
     "AnyPicture",
@@ -43,6 +43,7 @@ __all__ = [
     "one_by_one",
     "open_picture",
     "placed",
+    "planned",
     "record",
     "scaled_down",
     "treated",
@@ -50,8 +51,6 @@ __all__ = [
 ]
 
 AnyPicture = Picture | LargePicture
-
-_LEAST_SHARE = 4  # a budget is left to tiles at least one part in so many, however large the result is
 
 
 @dataclass(frozen=True)
@@ -182,13 +181,22 @@ def _digest(path: Path) -> str:
 
 
 # ------------------------------------------------------------------------------------------- in and out
+def planned(picture: AnyPicture, reach: Reach, memory_bytes: int) -> Plan:
+    """The tiles of a picture, of whatever is done to it; see `pentimento.tasks.tiles.plan`.
+
+    The result of a picture in memory is kept in memory too, as RGB, and counts.
+    """
+    height, width = picture.height_px, picture.width_px
+    result_bytes = 3 * height * width * reach.scale**2 * picture.bits // 8
+    kept_bytes = result_bytes if isinstance(picture, Picture) else 0
+    return tiles.plan(height, width, reach, memory_bytes, kept_bytes)
+
+
 def in_tiles(treatment: Treatment, picture: AnyPicture, progress: ProgressCallback = no_progress) -> Pixels:
     """(scale * H, scale * W, C') samples of what the function makes, in the bits of the picture."""
     height, width = (side * treatment.reach.scale for side in (picture.height_px, picture.width_px))
-    kept_bytes = 3 * height * width * picture.bits // 8
-    left = max(treatment.memory_bytes - kept_bytes, treatment.memory_bytes // _LEAST_SHARE)
     sink = ArraySink(height, width, picture.bits)
-    _run(replace(treatment, memory_bytes=left), picture, sink, progress)
+    _run(treatment, picture, sink, progress)
     return sink.pixels
 
 
@@ -201,7 +209,7 @@ def look_over(
     progress: ProgressCallback = no_progress,
 ) -> None:
     """Show every tile of the picture to `function`, see `pentimento.tasks.tiles.visit`; nothing is made."""
-    plan = tiles.plan(picture.height_px, picture.width_px, reach, memory_bytes)
+    plan = planned(picture, reach, memory_bytes)
     tiles.visit(function, PictureSource(picture), plan, stage=stage, progress=progress)
 
 
@@ -275,5 +283,5 @@ def _stream(
 
 
 def _run(treatment: Treatment, picture: AnyPicture, sink: ArraySink | FileSink, progress: ProgressCallback) -> None:
-    plan = tiles.plan(picture.height_px, picture.width_px, treatment.reach, treatment.memory_bytes)
+    plan = planned(picture, treatment.reach, treatment.memory_bytes)
     tiles.run(treatment.function, PictureSource(picture), sink, plan, stage=treatment.verb, progress=progress)

@@ -24,7 +24,7 @@ from pentimento.images import Picture
 from pentimento.model import Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import ProgressCallback, no_progress
-from pentimento.tasks import pictures, tiles
+from pentimento.tasks import pictures
 from pentimento.tasks.colours import luminance_only, match_colours
 from pentimento.tasks.files import Job
 from pentimento.tasks.masks import Shares, read_regions
@@ -186,7 +186,7 @@ def content_moments(
     Tiles are looked at beforehand, and of each the positions in its core are counted, so every position once.
     """
     stylizer = cast(Stylizes, model)
-    if tiles.plan(picture.height_px, picture.width_px, stylizer.reach, memory_bytes).count == 1:
+    if pictures.planned(picture, stylizer.reach, memory_bytes).count == 1:
         return None
     found: list[Moments] = [Moments() for _ in stylizer.strides]
 

@@ -29,6 +29,7 @@ from pentimento.errors import InputError, ModelError
 from pentimento.images import BoolArray, Picture
 from pentimento.large import LargePicture, Writer
 from pentimento.runtime import Progress, ProgressCallback, no_progress
+from pentimento.tasks.memory import LEAST_SHARE
 
 __all__ = [
     "ArraySink",
@@ -154,7 +155,7 @@ class Plan:
         return self.rows.count * self.columns.count
 
 
-def plan(height: int, width: int, reach: Reach, memory_bytes: int) -> Plan:
+def plan(height: int, width: int, reach: Reach, memory_bytes: int, kept_bytes: int = 0) -> Plan:
     """The tiles that make the least work for a network of this `reach` within `memory_bytes`; one, where that fits.
 
     Counted are the network's working memory for the largest window, and, where there is more than one tile, a row of
@@ -165,12 +166,14 @@ def plan(height: int, width: int, reach: Reach, memory_bytes: int) -> Plan:
         width: of the picture, px.
         reach: of the network.
         memory_bytes: see `pentimento.tasks.memory.memory_budget`.
+        kept_bytes: of them that a result takes which stays in memory; a part of the budget is left however large it is.
 
     Raises:
         InputError: too little even for the smallest tiles, whose cores are ``multiple_px`` wide and high.
     """
+    left = max(memory_bytes - kept_bytes, memory_bytes // LEAST_SHARE)
     whole = height * width * reach.bytes_per_px
-    if whole <= memory_bytes:
+    if whole <= left:
         return Plan(Split(height, height, 0), Split(width, width, 0), reach.scale, whole)
     overlap = -(-reach.overlap_px // reach.multiple_px) * reach.multiple_px
     columns: list[Split] = []  # wide to narrow
@@ -184,11 +187,12 @@ def plan(height: int, width: int, reach: Reach, memory_bytes: int) -> Plan:
         band = min(height, high.core_px + 2 * high.fade_px) * width * reach.scale**2 * _BAND_BYTES
         column_bytes = high.window_px * reach.bytes_per_px
         least = min(least, column_bytes * columns[-1].window_px + band)
-        fitting = columns[bisect.bisect_left(narrowing, (band - memory_bytes) / column_bytes) :]
+        fitting = columns[bisect.bisect_left(narrowing, (band - left) / column_bytes) :]
         cuts += [Plan(high, wide, reach.scale, column_bytes * wide.window_px + band) for wide in fitting[:1]]
     if not cuts:
+        needed = min(least + kept_bytes, LEAST_SHARE * least)
         raise InputError(
-            f"memory: {math.ceil(least / 1e6)} MB or more expected for this model on a picture of {width}x{height} px, "
+            f"memory: {math.ceil(needed / 1e6)} MB or more expected for this model on {width}x{height} px, "
             f"got {memory_bytes // 10**6} MB; allow more, or take a smaller model"
         )
     return min(cuts, key=lambda cut: (cut.count * cut.rows.window_px * cut.columns.window_px, cut.count))
