@@ -190,9 +190,9 @@ def plan(height: int, width: int, reach: Reach, memory_bytes: int, kept_bytes: i
         fitting = columns[bisect.bisect_left(narrowing, (band - left) / column_bytes) :]
         cuts += [Plan(high, wide, reach.scale, column_bytes * wide.window_px + band) for wide in fitting[:1]]
     if not cuts:
-        needed = min(least + kept_bytes, LEAST_SHARE * least)
+        needed_mb = math.ceil(min(least + kept_bytes, LEAST_SHARE * least) / 1e6)
         raise InputError(
-            f"memory: {math.ceil(needed / 1e6)} MB or more expected for this model on {width}x{height} px, "
+            f"memory: {needed_mb} MB or more expected for this model on a picture of {width}x{height} px, "
             f"got {memory_bytes // 10**6} MB; allow more, or take a smaller model"
         )
     return min(cuts, key=lambda cut: (cut.count * cut.rows.window_px * cut.columns.window_px, cut.count))
