@@ -194,8 +194,8 @@ class Stylizer(Model):
 
     @property
     def reach(self) -> Reach:
-        """See `Stylizes`."""
-        numbers = sum((6 if k == 0 else 4) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2 + 12
+        """See `Stylizes`. Bytes are those of the maps and pictures, and a third more, which convolutions work in."""
+        numbers = sum((8 if k == 0 else 16 / 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2 + 16
         multiple = self.strides[-1]
         return Reach(multiple, overlap_px=8 * multiple, bytes_per_px=round(4 * numbers))
 
