@@ -10,7 +10,7 @@ from pentimento.capabilities import Composes, Intervenes, Samples
 from pentimento.errors import ModelError
 from pentimento.model import Batch, Condition, DataSpec
 from pentimento.models import build, load, save
-from pentimento.models.cgn import compose, coverage_excess
+from pentimento.models.cgn import border_mean, compose, coverage_excess
 from pentimento.runtime import Draws
 from pentimento.sampling import run_stages
 
@@ -158,6 +158,27 @@ class TestMechanisms:
     def test_coverage(self):
         masks = torch.stack([torch.full((1, 4, 4), v) for v in (0.0, 0.2, 0.9)])
         assert coverage_excess(masks, 0.1, 0.5).item() == pytest.approx((0.1 + 0.0 + 0.4) / 3)
+
+    def test_the_border_is_the_outermost_eighth(self):
+        mask = torch.zeros(2, 1, 16, 24)
+        mask[:, :, 2:-2, 3:-3] = 1
+        assert border_mean(mask).item() == 0
+        assert border_mean(1 - mask).item() == 1
+        mask[0, 0, 0, 0] = 1
+        assert border_mean(mask).item() == pytest.approx(1 / (2 * (16 * 24 - 12 * 18)))
+
+    def test_textures_are_let_go_of_by_and_by(self):
+        losses = {}
+        for start in (8.0, 0.5, None):
+            model = make_model(smooth_weight=0.5, smooth_start=start, smooth_kimg=10)
+            for kimg in (0, 5, 10, 20):
+                draws = Draws(0, range(N), seen_kimg=kimg)
+                found = model.loss("generator", make_batch((3, 28, 28)), draws)
+                losses[start, kimg] = {name: float(value.detach()) for name, value in found.items()}
+        for kimg, weight in ((0, 8.0), (5, 2.0), (10, 0.5), (20, 0.5)):
+            more = losses[8.0, kimg]["loss"] - losses[None, kimg]["loss"]
+            assert more == pytest.approx((weight - 0.5) * losses[None, kimg]["rough"], rel=1e-3, abs=1e-5)
+            assert losses[0.5, kimg] == losses[None, kimg]
 
 
 class TestRefusals:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.optim import Adam
 
-from pentimento.model import Batch, DataSpec
+from pentimento.model import Attribute, Batch, Condition, DataSpec
 from pentimento.models import build
 from pentimento.runtime import Draws
 
@@ -68,6 +69,36 @@ def test_latents_that_repeat_what_is_told_cost_what_independence_says():
     assert math.isclose(extra, 100 * found[100.0]["dependence"], rel_tol=1e-3)
     assert found[100.0]["dependence"] > 0.05
     assert "dependence" not in found[0.0]
+
+
+def test_effectiveness_makes_pictures_show_what_is_told():
+    """A decoder that hardly hears what it is told learns from latents, which cost nothing here: it goes on so."""
+    spec = SPEC.model_copy(update={"attributes": (Attribute(name="light"),)})
+    light = torch.rand(256, 1, generator=torch.Generator().manual_seed(0))
+    batch = Batch(light[..., None, None].expand(-1, 1, 6, 6), attributes=light)
+    effect = {}
+    for weight in (0.0, 100.0):
+        model = make("gaussian", spec=spec, backbone="mlp", attributes=("light",), beta=0.0, effectiveness=weight)
+        names = [player.name for player in model.players()]
+        with torch.no_grad():
+            model.embed.attribute.weight.mul_(0.01)
+        movers = {
+            player.name: Adam([w for name in player.modules for w in getattr(model, name).parameters()], 3e-3)
+            for player in model.players()
+        }
+        for step in range(100):
+            for name in names:
+                model.zero_grad()
+                model.loss(name, batch, Draws(0, range(256), step))["loss"].backward()
+                movers[name].step()
+        told = [Condition(attributes=torch.full((256, 1), value)) for value in (0.2, 0.8)]
+        latents = model.encode(batch.images, batch.condition)
+        dark, bright = (model.decode(latents, condition).mean((1, 2, 3)) for condition in told)
+        effect[weight] = float((bright - dark).mean().detach())
+        assert names == ["vae", "judge"][: 1 + bool(weight)]
+        assert not any("judge" in name for name in model.shipped_state())
+    assert effect[0.0] < 0.3
+    assert 0.5 < effect[100.0] < 0.7  # 0.6 is true
 
 
 def test_binarisation_is_drawn_anew_and_reproducible():

@@ -32,6 +32,7 @@ class ConditionEmbedding(nn.Module):
         width = sum(spec.attributes[c].width for c in self.columns)
         self.attribute = nn.Linear(width, dim) if width else None
         self.dim = dim if labels or width else 0
+        self.told_dim = width + (len(spec.classes) if labels else 0)
 
     def join(self, x: Tensor, condition: Condition) -> Tensor:
         """(N, F) -> (N, F + dim): `x` beside the embedding of its condition; `x` itself where nothing is told."""

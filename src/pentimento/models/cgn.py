@@ -70,6 +70,13 @@ def coverage_excess(mask: Tensor, low: float, high: float) -> Tensor:
     return (F.relu(low - share) + F.relu(share - high)).mean()
 
 
+def border_mean(mask: Tensor) -> Tensor:
+    """The mean of masks (N, 1, H, W) over their outermost eighth, on each of the four sides; a scalar."""
+    down, across = (-(-side // 8) for side in mask.shape[2:])
+    inner = mask[:, :, down:-down, across:-across]
+    return (mask.sum() - inner.sum()) / (mask.numel() - inner.numel())
+
+
 class Shape(nn.Module):
     """(N, latent_dim) and a label -> the mask (N, 1, H, W), in the stages ``input``, the decoder's, ``mask``."""
 
@@ -161,7 +168,10 @@ class CGN(GAN):
         coverage: lowest and highest share of a picture that the foreground covers.
         coverage_weight: of what is outside.
         binary_weight: of ``4 m (1 - m)``, the mean over pixels.
+        border_weight: of the mean of the mask over the outermost eighth of the picture's sides.
         smooth_weight: of the total variation of both textures.
+        smooth_start: the same at the beginning; left out, all along.
+        smooth_kimg: over so many thousand images it goes from the one to the other, by a constant factor.
         r1: weight of the zero-centred gradient penalty on real images, see `GAN`.
         r2: the same on composed images.
         penalty_every: penalise every so many updates, that much stronger.
@@ -185,7 +195,10 @@ class CGN(GAN):
         coverage: tuple[Share, Share] = (0.02, 0.3),
         coverage_weight: Annotated[float, Field(ge=0)] = 100.0,
         binary_weight: Annotated[float, Field(ge=0)] = 1.0,
+        border_weight: Annotated[float, Field(ge=0)] = 0.0,
         smooth_weight: Annotated[float, Field(ge=0)] = 0.5,
+        smooth_start: Annotated[float, Field(gt=0)] | None = None,
+        smooth_kimg: Annotated[float, Field(gt=0)] = 100.0,
         r1: Annotated[float, Field(ge=0)] = 0.1,
         r2: Annotated[float, Field(ge=0)] = 0.1,
         penalty_every: Annotated[int, Field(ge=1)] = 4,
@@ -204,7 +217,8 @@ class CGN(GAN):
         self.kind, self.lr, self.augmentation = "relativistic", lr, None
         self.r1, self.r2, self.gp, self.penalty_every, self.critic_updates = r1, r2, 0.0, penalty_every, 1
         self.latent_dim, self.style_dim, self.coverage = latent_dim, style_dim, coverage
-        self.coverage_weight, self.binary_weight, self.smooth_weight = coverage_weight, binary_weight, smooth_weight
+        self.coverage_weight, self.binary_weight, self.border_weight = coverage_weight, binary_weight, border_weight
+        self.smooth_weight, self.smooth_start, self.smooth_kimg = smooth_weight, smooth_start, smooth_kimg
 
     # ------------------------------------------------------------------------------------------ training
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
@@ -223,8 +237,8 @@ class CGN(GAN):
         unsure = (4 * mask * (1 - mask)).mean()
         rough = total_variation(foreground) + total_variation(background)
         saturated = torch.stack([F.relu(texture.abs() - LOGIT_MAX).square().mean() for texture in textures]).sum()
-        loss = deceived + self.coverage_weight * outside + self.binary_weight * unsure + self.smooth_weight * rough
-        loss = loss + saturated
+        loss = deceived + self.coverage_weight * outside + self.binary_weight * unsure + saturated
+        loss = loss + self.border_weight * border_mean(mask) + self._smoothness(draws.seen_kimg) * rough
         covered = mask.mean().detach()
         return {
             "loss": loss,
@@ -234,6 +248,13 @@ class CGN(GAN):
             "rough": rough.detach(),
             "saturated": saturated.detach(),
         }
+
+    def _smoothness(self, seen_kimg: float) -> float:
+        """The weight of the textures' total variation after so many thousand images."""
+        if self.smooth_start is None:
+            return self.smooth_weight
+        share = min(1.0, seen_kimg / self.smooth_kimg)
+        return float(self.smooth_start ** (1 - share) * self.smooth_weight**share)
 
     # -------------------------------------------------------------------------------------- capabilities
     @property

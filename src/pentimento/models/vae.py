@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from pentimento.layers import Backbone, ConditionEmbedding, Decoder, Encoder, Norm, truncate_normal
 from pentimento.losses import alignment, bernoulli_log_prob, gaussian_log_prob, kl_standard_normal, logistic_log_prob
@@ -26,6 +27,8 @@ from pentimento.runtime import Draws
 from pentimento.sampling import run_stages
 
 __all__ = ["VAE"]
+
+JUDGE_WIDTH = 32  # channels at the finest level
 
 
 class VAE(Model):
@@ -42,6 +45,9 @@ class VAE(Model):
         kl_warmup_kimg: over so many thousand images, beta grows linearly from 0 (Bowman et al. 2016).
         independence: weight of the dependence of z on what the model is told (Lopez et al. 2018), by
             `pentimento.losses.alignment`. Without it z may repeat what is told, which then changes little.
+        effectiveness: weight of how far a picture decoded under another's conditions is from showing them, by a network
+            that learns beside it to tell the conditions of true pictures, and does not ship (Ribeiro et al. 2023):
+            squared error, of numeric attributes in halves of their range, of others as one-hot.
         conditional: whether to condition on the class label.
         attributes: names of the attributes to condition on.
         embed_dim: length of the condition's embedding.
@@ -63,6 +69,7 @@ class VAE(Model):
         beta: Annotated[float, Field(ge=0)] = 1.0,
         kl_warmup_kimg: Annotated[float, Field(ge=0)] = 0.0,
         independence: Annotated[float, Field(ge=0)] = 0.0,
+        effectiveness: Annotated[float, Field(ge=0)] = 0.0,
         conditional: bool = False,
         attributes: tuple[str, ...] = (),
         embed_dim: Annotated[int, Field(ge=1)] = 64,
@@ -76,14 +83,21 @@ class VAE(Model):
         self.pixels = PixelScale(0 if likelihood == "bernoulli" else spec.channels)
         self.likelihood, self.latent_dim, self.lr = likelihood, latent_dim, lr
         self.beta, self.kl_warmup_kimg, self.independence = beta, kl_warmup_kimg, independence
+        self.effectiveness = effectiveness if self.embed.dim else 0.0
+        if self.effectiveness:
+            trunk = Encoder(spec, "conv", JUDGE_WIDTH, "none")
+            self.judge = nn.Sequential(trunk, nn.Linear(trunk.out_dim, self.embed.told_dim))
 
     # ------------------------------------------------------------------------------------------ training
     def players(self) -> tuple[Player, ...]:
-        """One: a VAE plays alone."""
-        return (Player("vae", ("embed", "encoder", "posterior", "decoder", "pixels"), lr=self.lr),)
+        """A VAE plays alone, or beside the judge of what its pictures show."""
+        vae = Player("vae", ("embed", "encoder", "posterior", "decoder", "pixels"), lr=self.lr)
+        return (vae, Player("judge", ("judge",), lr=self.lr, ships=False)) if self.effectiveness else (vae,)
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """See `Model.loss`: minus the ELBO, its KL term weighted by beta."""
+        """See `Model.loss`: minus the ELBO, its KL term weighted by beta, and what the other weights add."""
+        if player == "judge":
+            return {"loss": self._misses(batch.images, batch.condition)}
         warm = min(1.0, draws.seen_kimg / self.kl_warmup_kimg) if self.kl_warmup_kimg else 1.0
         x = self._observed(batch.images, draws)
         z, kl = self._abduct(x, batch.condition, draws)
@@ -94,6 +108,11 @@ class VAE(Model):
             dependence = alignment(z, self.embed.told(batch.condition))
             loss = loss + self.independence * dependence
             logged["dependence"] = dependence.detach()
+        if self.effectiveness:
+            asked = batch.condition[torch.arange(-1, len(z) - 1)]  # another's, whole: what the judge has seen together
+            misses = self._misses(self._mean(self._decode_raw({"latent": z}, asked)), asked)
+            loss = loss + self.effectiveness * misses
+            logged["misses"] = misses.detach()
         return {"loss": loss, **logged}
 
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
@@ -112,6 +131,10 @@ class VAE(Model):
         mean, logvar = self._posterior(x, condition)
         z = mean + (0.5 * logvar).exp() * draws.normal("posterior", (self.latent_dim,))
         return z, kl_standard_normal(mean, logvar)
+
+    def _misses(self, images: Tensor, condition: Condition) -> Tensor:
+        """How far `images` are from showing `condition`, by the judge: a mean square."""
+        return F.mse_loss(self.judge(images * 2 - 1).float(), self.embed.told(condition))
 
     def _observed(self, images: Tensor, draws: Draws) -> Tensor:
         if self.likelihood == "bernoulli":
@@ -137,6 +160,10 @@ class VAE(Model):
             x = self.decoder.run_stage(stage, x)
         return x
 
+    def _mean(self, raw: Tensor) -> Tensor:
+        """Of p(x | z), from what the decoder says; normal and logistic ones may lie outside of [0, 1]."""
+        return raw.sigmoid() if self.likelihood == "bernoulli" else raw
+
     def _enter(self, z: Tensor, condition: Condition) -> Tensor:
         return self.embed.join(z, condition)  # (N, latent_dim + embed_dim)
 
@@ -157,9 +184,7 @@ class VAE(Model):
             return self._enter(noise["latent"], condition)
         assert x is not None
         x = self.decoder.run_stage(stage, x)
-        if stage != "image":
-            return x
-        return x.sigmoid() if self.likelihood == "bernoulli" else x.clamp(0, 1)
+        return self._mean(x).clamp(0, 1) if stage == "image" else x
 
     def sample(self, noise: Mapping[str, Tensor], condition: Condition) -> Tensor:
         """See `Samples`."""
