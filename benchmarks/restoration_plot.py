@@ -9,7 +9,7 @@ from dataclasses import dataclass
 __all__ = ["Line", "line_plot"]
 
 WIDTH, HEIGHT = 560, 330
-LEFT, RIGHT, TOP, BOTTOM = 52, 150, 14, 44  # margins; the lines' names stand in the right one
+LEFT, RIGHT, TOP, BOTTOM = 52, 150, 14, 44  # margins; the names of lines stand in the right one
 NAME_HEIGHT = 15
 COLOURS = ("#c0392b", "#e08a1e", "#1f6fb2", "#2c8c5a", "#7d4fa3", "#777777")
 STYLE = """
@@ -56,9 +56,9 @@ def line_plot(title: str, x_name: str, y_name: str, lines: Sequence[Line]) -> st
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts.append(f"<path class='line' stroke='{colour}' d='M{path}'/>")
         parts += [f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{colour}'/>" for x, y in places]
-        end, height = places[-1]
-        above = max(above + NAME_HEIGHT, height + 4)
-        parts.append(f"<text x='{end + 9:.1f}' y='{above:.1f}' style='fill:{colour}'>{html.escape(line.name)}</text>")
+        above = max(above + NAME_HEIGHT, places[-1][1] + 4)
+        name = html.escape(line.name)
+        parts.append(f"<text x='{WIDTH - RIGHT + 9}' y='{above:.1f}' style='fill:{colour}'>{name}</text>")
     return f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' role='img'>{''.join(parts)}</svg>\n"
 
 
