@@ -29,6 +29,7 @@ from pentimento.sampling import run_stages
 __all__ = ["VAE"]
 
 JUDGE_WIDTH = 32  # channels at the finest level
+JUDGE_NOISE = 0.05  # standard deviation, of the range of a pixel: hides patterns that only a network would see
 
 
 class VAE(Model):
@@ -97,7 +98,7 @@ class VAE(Model):
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`: minus the ELBO, its KL term weighted by beta, and what the other weights add."""
         if player == "judge":
-            return {"loss": self._misses(batch.images, batch.condition)}
+            return {"loss": self._misses(batch.images, batch.condition, draws)}
         warm = min(1.0, draws.seen_kimg / self.kl_warmup_kimg) if self.kl_warmup_kimg else 1.0
         x = self._observed(batch.images, draws)
         z, kl = self._abduct(x, batch.condition, draws)
@@ -110,7 +111,7 @@ class VAE(Model):
             logged["dependence"] = dependence.detach()
         if self.effectiveness:
             asked = batch.condition[torch.arange(-1, len(z) - 1)]  # another's, whole: what the judge has seen together
-            misses = self._misses(self._mean(self._decode_raw({"latent": z}, asked)), asked)
+            misses = self._misses(self._mean(self._decode_raw({"latent": z}, asked)), asked, draws)
             loss = loss + self.effectiveness * misses
             logged["misses"] = misses.detach()
         return {"loss": loss, **logged}
@@ -132,9 +133,10 @@ class VAE(Model):
         z = mean + (0.5 * logvar).exp() * draws.normal("posterior", (self.latent_dim,))
         return z, kl_standard_normal(mean, logvar)
 
-    def _misses(self, images: Tensor, condition: Condition) -> Tensor:
+    def _misses(self, images: Tensor, condition: Condition, draws: Draws) -> Tensor:
         """How far `images` are from showing `condition`, by the judge: a mean square."""
-        return F.mse_loss(self.judge(images * 2 - 1).float(), self.embed.told(condition))
+        seen = images + JUDGE_NOISE * draws.normal("judge", images.shape[1:])
+        return F.mse_loss(self.judge(seen * 2 - 1).float(), self.embed.told(condition))
 
     def _observed(self, images: Tensor, draws: Draws) -> Tensor:
         if self.likelihood == "bernoulli":
