@@ -31,7 +31,7 @@ VARIANTS = {
         "gan",
         {"loss": "relativistic", "r1": 1.0, "augment": {"mirror": True, "shift": 0.1, "colour": 0.2}},
     ),
-    "vae-mlp": ("vae", {"backbone": "mlp", "likelihood": "bernoulli"}),
+    "vae-mlp": ("vae", {"backbone": "mlp", "likelihood": "bernoulli", "independence": 1.0, "effectiveness": 1.0}),
     "vae-conv": ("vae", {"backbone": "conv", "likelihood": "gaussian"}),
     "vae-resnet": ("vae", {"backbone": "resnet", "likelihood": "logistic", "norm": "batch"}),
     "cnn-bernoulli": ("cnn", {"likelihood": "bernoulli", "layers": 2}),
