@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from reporting import Figure, median_and_spread, shared
 from restoration_methods import given
 from restoration_protocol import noisy, photographs
 
-__all__ = ["old_photographs", "restore_command", "speed"]
+__all__ = ["old_photographs", "restore_command", "run_measured", "speed"]
 
 HEIGHT, WIDTH = 512, 768
 SIGMA = 25.0
@@ -36,6 +35,15 @@ MEGA = 1e6
 AIM_EQUAL, AIM_FFDNET, AIM_DNCNN = 2.0, 4.0, 12.0  # times as fast
 MEMORY, MEMORY_BYTES = "2GB", 2e9
 MIB = 2**20
+# Starts a command and writes its peak memory: that of a process begins with what the one that started it had.
+LAUNCHER = """
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as peak:
+    peak.write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -200,15 +208,14 @@ def write_large(path: Path, megapixels: float) -> tuple[int, int]:
 def run_measured(command: list[str]) -> tuple[float, float]:
     """Seconds and peak bytes of a command in a process of its own; ends the program where it fails."""
     begun = time.monotonic()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile("r") as peak:
+        launch = [sys.executable, "-S", "-c", LAUNCHER, peak.name, *command]
+        code = subprocess.run(launch, stdout=said, stderr=subprocess.STDOUT, check=False).returncode
         seconds = time.monotonic() - begun
-        if process.returncode:
+        if code:
             said.seek(0)
-            sys.exit(f"{' '.join(command[1:])} ended with {process.returncode}:\n{said.read().decode()[-2000:]}")
-    return seconds, usage.ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+            sys.exit(f"{' '.join(command[1:])} ended with {code}:\n{said.read().decode()[-2000:]}")
+        return seconds, int(peak.read()) * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 # ---------------------------------------------------------------------------------------------- to look at

@@ -184,3 +184,15 @@ def test_every_benchmark_tells_how_to_use_it(script):
 def test_figures_are_frozen(reporting):
     with pytest.raises(dataclasses.FrozenInstanceError):
         reporting.Figure("x", 1.0).value = 2.0
+
+
+def test_the_peak_of_a_command_is_its_own(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    run_measured = importlib.import_module("restoration_speed").run_measured
+    held = b"x" * (400 << 20)  # by whoever measures
+    _, little = run_measured([sys.executable, "-c", "pass"])
+    _, much = run_measured([sys.executable, "-c", "b'x' * (200 << 20)"])
+    assert little < 100 << 20 < len(held)
+    assert 200 << 20 < much < 300 << 20
+    with pytest.raises(SystemExit, match="ended with 3"):
+        run_measured([sys.executable, "-c", "raise SystemExit(3)"])
