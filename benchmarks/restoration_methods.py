@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from denoisers import DNCNN, load_dncnn, load_ffdnet
-from pentimento.runtime import choose_precision
+from pentimento.runtime import autocast
 from restoration_protocol import Case, Method
 
 __all__ = [
@@ -53,8 +53,7 @@ def given(images: Tensor) -> Tensor:
 
 def computing(precision: Precision) -> torch.autocast:
     """The context in which ours run."""
-    chosen = choose_precision(precision, torch.device("cpu"))
-    return torch.autocast("cpu", torch.bfloat16, enabled=chosen == "bf16")
+    return autocast(torch.device("cpu"), precision)
 
 
 def ours(model: Any, precision: Precision, told: bool = True) -> Method:

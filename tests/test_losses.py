@@ -107,6 +107,31 @@ def test_relative_distance_by_hand():
     torch.testing.assert_close(losses.relative_distance(made, wanted), torch.tensor([1.0, 4.0, 1.0]))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gram_by_hand_and_its_gradient(layout, weighted):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
+    share = torch.rand(2, 1, 4, 5, generator=generator, dtype=torch.float64) if weighted else torch.ones(2, 1, 4, 5)
+    total = share.sum((2, 3), keepdim=True)[:, 0]
+    found = losses.gram(maps, share if weighted else None)
+    torch.testing.assert_close(found, torch.einsum("nihw,njhw,nhw->nij", maps, maps, share[:, 0].double()) / total)
+    x = maps.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: losses.gram(x, share if weighted else None), x)
+    tilt = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)  # a slope need not be symmetric
+    (slope,) = torch.autograd.grad((losses.gram(x) * tilt).sum(), x)
+    torch.testing.assert_close(slope, torch.einsum("nij,njhw->nihw", tilt + tilt.mT, x.detach()) / 20)
+    assert slope.is_contiguous(memory_format=layout)
+
+
+def test_gram_is_as_exact_as_its_maps_under_autocast():
+    maps = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = losses.gram(maps), losses.gram(maps, torch.ones(1, 1, 8, 8))
+    for each in found:
+        torch.testing.assert_close(each, losses.gram(maps))
+
+
 def test_alignment_is_that_of_what_depends():
     generator = torch.Generator().manual_seed(0)
     x, other = torch.randn(2, 256, 3, generator=generator)

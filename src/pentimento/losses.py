@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -214,13 +214,36 @@ def gram(maps: Tensor, weights: Tensor | None = None) -> Tensor:
         weights: (N, 1, H, W), how much each position counts; None: all alike.
 
     Returns:
-        (N, C, C), the mean over positions, so that pictures of different size compare.
+        (N, C, C), the mean over positions, so that pictures of different size compare; of the type of the maps, also
+        under autocast: a Gram matrix squares what its maps are off by.
     """
-    rows = maps.flatten(2)
-    if weights is None:
-        return rows @ rows.mT / rows.shape[2]
-    share = weights.flatten(2)
-    return (rows * share) @ rows.mT / share.sum(2, keepdim=True)
+    rows = maps.permute(0, 2, 3, 1).flatten(1, 2)  # a view, whatever the memory format
+    with torch.autocast(maps.device.type, enabled=False):
+        if weights is None:
+            found: Tensor = _Gram.apply(rows) / rows.shape[1]  # type: ignore[no-untyped-call]
+            return found
+        share = weights.flatten(2).mT
+        return (rows * share).mT @ rows / share.sum(1, keepdim=True)
+
+
+class _Gram(torch.autograd.Function):
+    """``R^T R`` of (N, n, C) rows, whose gradient is one product, in the memory format of the rows.
+
+    autograd makes two of it, one in another format, and what then adds to them goes through memory in strides: that
+    cost more than the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        products: Tensor = rows.mT @ rows
+        return products
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        rows: Tensor = ctx.saved_tensors[0]
+        both = slope + slope.mT
+        return (both @ rows.mT).mT if rows.stride(1) == 1 else rows @ both
 
 
 def relative_distance(made: Tensor, wanted: Tensor) -> Tensor:

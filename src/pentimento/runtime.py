@@ -31,6 +31,7 @@ __all__ = [
     "ProgressCallback",
     "atomic_folder",
     "atomic_write",
+    "autocast",
     "choose_device",
     "choose_precision",
     "derive_seed",
@@ -111,6 +112,14 @@ def choose_precision(wanted: Precision, device: torch.device) -> Literal["fp32",
         able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bf16" if able else "fp32"
     return "fp32"
+
+
+def autocast(device: torch.device, wanted: Precision = "auto") -> torch.autocast:
+    """The context that computes in what `choose_precision` says."""
+    import torch
+
+    bf16 = choose_precision(wanted, device) == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 # ------------------------------------------------------------------------------------------ random draws

@@ -1,8 +1,8 @@
 """Style transfer by optimisation: the pixels themselves are changed until content and style fit (Gatys et al. 2016).
 
-The picture is sought from coarse to fine (Gatys et al. 2017, section 6): most steps on a small one, where a step costs
-little and strokes span few pixels, the last at full size. The engine is an iterator: whoever asks for the steps shows
-them, stops where they like, and has the last. Losses: see `style_objective`.
+The picture is sought from coarse to fine (Gatys et al. 2017, section 6): as many steps on a small one, where a step
+costs little and strokes span few pixels, as on each that follows, the last at full size. The engine is an iterator:
+whoever asks for the steps shows them, stops where they like, and has the last. Losses: see `style_objective`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ __all__ = ["Objective", "Schedule", "Step", "Style", "optimize", "plan"]
 
 COARSEST_PX = 128  # the longer side of the first picture is this to twice this
 LEAST_SIDE_PX = 64  # and its shorter side at least this, where the content has it
-SHARE = 0.5  # of the steps of a scale, the next finer one has
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,8 @@ def plan(size: tuple[int, int], schedule: Schedule) -> list[tuple[tuple[int, int
         raise InputError(f"scales: up to the content's {size[1]}x{size[0]} px expected, got {schedule.scales}")
     if len(sizes) > schedule.steps:
         raise InputError(f"steps: at least one for each of {len(sizes)} scales expected, got {schedule.steps}")
-    shares = [SHARE**k for k in range(len(sizes))]
-    free = schedule.steps - len(sizes)
-    bounds = [round(free * sum(shares[:k]) / sum(shares)) for k in range(len(sizes) + 1)]
-    return [(each, 1 + bounds[k + 1] - bounds[k]) for k, each in enumerate(sizes)]
+    bounds = [schedule.steps * k // len(sizes) for k in range(len(sizes) + 1)]
+    return [(each, bounds[k + 1] - bounds[k]) for k, each in enumerate(sizes)]
 
 
 def _search(

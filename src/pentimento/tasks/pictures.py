@@ -27,7 +27,7 @@ from pentimento.images import BoolArray, Picture
 from pentimento.large import LargePicture
 from pentimento.model import Model
 from pentimento.provenance import Provenance
-from pentimento.runtime import Progress, ProgressCallback, choose_precision, no_progress
+from pentimento.runtime import Progress, ProgressCallback, autocast, no_progress
 from pentimento.tasks import memory, tiles
 from pentimento.tasks.files import Job
 from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Plan, TileFunction, VisitFunction, Window
@@ -79,8 +79,7 @@ def placed(patch: Tensor, model: Model) -> Tensor:
 @contextlib.contextmanager
 def computing(model: Model) -> Iterator[None]:
     """Without gradients, in bf16 where the processor computes in it."""
-    bf16 = choose_precision("auto", model.device) == "bf16"
-    with torch.no_grad(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+    with torch.no_grad(), autocast(model.device):
         yield
 
 

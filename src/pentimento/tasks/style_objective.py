@@ -24,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from pentimento.errors import ImageError, InputError
 from pentimento.features import FeatureNetwork
 from pentimento.losses import gram, relative_distance, total_variation
+from pentimento.runtime import Precision, autocast
 
 __all__ = ["Goal", "Objective", "Style", "check_styles", "cover", "no_longer", "resized", "statistics"]
 
@@ -218,6 +219,7 @@ class Goal:
         styles: that `check_styles` found right.
         network: with the pools that `objective` wants.
         objective: what counts.
+        precision: that the network sees a picture in; what is wanted of it is fp32.
 
     Raises:
         EvaluationError: the content is too small for a layer.
@@ -225,8 +227,15 @@ class Goal:
     """
 
     @torch.no_grad()
-    def __init__(self, content: Tensor, styles: Sequence[Style], network: FeatureNetwork, objective: Objective) -> None:
-        self.network, self.objective = network, objective
+    def __init__(
+        self,
+        content: Tensor,
+        styles: Sequence[Style],
+        network: FeatureNetwork,
+        objective: Objective,
+        precision: Precision = "auto",
+    ) -> None:
+        self.network, self.objective, self.precision = network, objective, precision
         deep = next((name for name in CONTENT_LAYERS if name in network.layers), CONTENT_LAYERS[-1])
         self.content_layers = objective.content_layers or (deep,)
         self.layers = tuple(dict.fromkeys((*self.content_layers, *objective.style_layers)))
@@ -258,7 +267,9 @@ class Goal:
         Args:
             picture: (1, 3, h, w); the losses are differentiable with respect to it.
         """
-        maps, objective = self.network.maps(picture, self.layers), self.objective
+        objective = self.objective
+        with autocast(picture.device, self.precision):
+            maps = {layer: m.to(picture.dtype) for layer, m in self.network.maps(picture, self.layers).items()}
         content = torch.stack([relative_distance(maps[layer], target) for layer, target in self.content.items()]).mean()
         layers = []
         for layer in objective.style_layers:

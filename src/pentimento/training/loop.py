@@ -26,7 +26,7 @@ from pentimento.models import compare_states, save
 from pentimento.runtime import (
     Draws,
     ProgressCallback,
-    choose_precision,
+    autocast,
     derive_seed,
     no_progress,
     seed_modules,
@@ -163,9 +163,7 @@ class Trainer:
         return wrapped
 
     def _autocast(self) -> torch.autocast:
-        device = self.fabric.device
-        bf16 = choose_precision(self.options.precision, device) == "bf16"
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+        return autocast(self.fabric.device, self.options.precision)
 
     # ------------------------------------------------------------------------------------------- the loop
     def train(self) -> Outcome:
