@@ -274,7 +274,11 @@ class Trainer:
             damage = {"targets": done.targets, "masks": done.masks, "strengths": done.strengths}
             batch = replace(batch, images=done.images, **damage)
         if self.options.channels_last:
-            batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            targets = batch.targets
+            if targets is not None:  # a network that sees them would compute in strides throughout
+                targets = targets.contiguous(memory_format=torch.channels_last)
+            batch = replace(batch, images=images, targets=targets)
         return batch
 
     def _not_finite(self, player: str, value: float) -> str:
