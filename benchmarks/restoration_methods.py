@@ -18,6 +18,7 @@ from torch import Tensor
 
 from denoisers import DNCNN, load_dncnn, load_ffdnet
 from pentimento.runtime import autocast
+from pentimento.tasks.ensemble import in_all_positions
 from restoration_protocol import Case, Method
 
 __all__ = [
@@ -56,20 +57,26 @@ def computing(precision: Precision) -> torch.autocast:
     return autocast(torch.device("cpu"), precision)
 
 
-def ours(model: Any, precision: Precision, told: bool = True) -> Method:
+def ours(model: Any, precision: Precision, told: bool = True, ensemble: bool = False) -> Method:
     """A model that `Restores`.
 
     Args:
         model: ours.
         precision: to compute in.
         told: whether it is told how strong the damage is, if it can be.
+        ensemble: whether the mean over eight positions of the picture is made.
     """
     model.to(memory_format=torch.channels_last)
 
     def run(case: Case) -> Tensor:
+        def repair(images: Tensor, masks: Tensor | None) -> Tensor:
+            repaired: Tensor = model.restore(images, masks, strength(model, case) if told else None)
+            return repaired
+
         with computing(precision):
-            repaired: Tensor = model.restore(given(case.damaged), case.mask, strength(model, case) if told else None)
-        return repaired
+            if ensemble:
+                return in_all_positions(repair, given(case.damaged), case.mask, model.reach.multiple_px)
+            return repair(given(case.damaged), case.mask)
 
     return run
 

@@ -37,6 +37,7 @@ from restoration_protocol import (
     OURS,
     Case,
     Method,
+    Scores,
     compared,
     gain,
     jpeg,
@@ -54,6 +55,7 @@ from restoration_protocol import (
 __all__ = ["denoise", "enlarge", "gray", "inpaint", "jpeg_artefacts", "noise_cases", "real"]
 
 BLIND = "Pentimento, blind"
+ENSEMBLE = "Pentimento, --ensemble"
 INPUT = "as it is"
 SIGMAS = (15, 25, 50)
 AIMS = {
@@ -125,6 +127,8 @@ def noise_figures(
         specialists: sigma -> networks trained for it alone.
     """
     methods = {**told_and_blind(model, chosen), **peers}
+    if model is not None:
+        methods[ENSEMBLE] = ours(model, chosen.precision, ensemble=True)
     figures = []
     for sigma in SIGMAS:
         special = specialists.get(sigma, {})
@@ -135,6 +139,7 @@ def noise_figures(
         figures += compared(title, found, FFDNET, aim=AIMS[name].get(sigma), note=note)
         note = f"Being told the noise is worth {gain(found, OURS, BLIND)}." if OURS in found else ""
         figures += compared(f"{title}, blind", found, blind_peer, ours=BLIND, note=note)
+        figures += beside_once(f"{title}, --ensemble", found, FFDNET, AIMS[name].get(sigma))
         for peer in special:
             figures += compared(f"{title}, beside a network for this noise alone", found, peer)
     return figures
@@ -145,6 +150,14 @@ def told_and_blind(model: Any, chosen: argparse.Namespace) -> dict[str, Method]:
     if model is None:
         return {}
     return {OURS: ours(model, chosen.precision), BLIND: ours(model, chosen.precision, told=False)}
+
+
+def beside_once(
+    name: str, found: Scores, peer: str, aim: float | None = None, above: float | None = None
+) -> list[Figure]:
+    """Eight positions of the picture beside a peer; and, in a note, what they are worth."""
+    note = f"Worth {gain(found, ENSEMBLE, OURS)}, in eight times the time." if OURS in found else ""
+    return compared(name, found, peer, ours=ENSEMBLE, aim=aim, aim_above=above, note=note) if note else []
 
 
 def noise_cases(name: str, sigma: float, chosen: argparse.Namespace, told: float | None = None) -> Iterator[Case]:
@@ -208,6 +221,7 @@ def enlarge(models: dict[int, Any], chosen: argparse.Namespace) -> list[Figure]:
         model = models.get(scale)
         if model is not None:
             methods[OURS] = ours(model, chosen.precision, told=False)
+            methods[ENSEMBLE] = ours(model, chosen.precision, told=False, ensemble=True)
         for name in ("Set5", "Set14"):
             label = f"{name}, x{scale}"
             measures = (psnr_inside(scale), psnr_inside(scale, luma=True), psnr)
@@ -218,7 +232,9 @@ def enlarge(models: dict[int, Any], chosen: argparse.Namespace) -> list[Figure]:
             )
             srcnn = SRCNN.get((scale, name))
             note += f". Published: SRCNN {srcnn}." if srcnn else "."
-            figures += compared(label, rgb, BICUBIC, aim=AIMS_ENLARGE.get((scale, name)), note=note)
+            aim = AIMS_ENLARGE.get((scale, name))
+            figures += compared(label, rgb, BICUBIC, aim=aim, note=note)
+            figures += beside_once(f"{label}, --ensemble", rgb, BICUBIC, aim)
     return figures
 
 
@@ -243,6 +259,7 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         methods |= {n: Timed(m) for n, m in installed({BIHARMONIC: biharmonic, TELEA: telea}).items()}
     if model is not None:
         methods[OURS] = Timed(keeping(ours(model, chosen.precision, told=False)))
+        methods[ENSEMBLE] = Timed(keeping(ours(model, chosen.precision, told=False, ensemble=True)))
     holes, whole = score("Kodak24, holes", hole_cases(chosen), methods, (psnr_in_holes, psnr))
     figures = []
     for peer in [each for each in (BIHARMONIC, TELEA) if each in methods] or [BIHARMONIC]:
@@ -252,6 +269,7 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         note = f"Median seconds a picture: {times}."
         figures += compared("Kodak24, within the holes", holes, peer, aim_above=AIM_INPAINT, note=note)
         figures += compared("Kodak24, the whole picture", whole, peer)
+        figures += beside_once("Kodak24, within the holes, --ensemble", holes, peer, above=AIM_INPAINT)
     return figures
 
 

@@ -19,6 +19,7 @@ from pentimento.model import DataSpec
 from pentimento.models import build, load, save
 from pentimento.tasks import memory, tiles
 from pentimento.tasks import restore as task
+from pentimento.tasks.ensemble import with_all_positions
 from pentimento.tasks.masks import read_mask
 
 SPEC = DataSpec(channels=3, height_px=16, width_px=16)
@@ -118,6 +119,19 @@ def test_strength_blends(restore):
     assert np.abs(pixels("0.5.png") - half)[inside].max() <= 1
 
 
+def test_an_ensemble_is_another_picture_and_is_recorded(restore):
+    before = noise("in.png", 37, 51)
+    mask = np.zeros((37, 51), np.uint8)
+    mask[10:20, 5:40] = 255
+    Image.fromarray(mask).save("mask.png")
+    for name, options in (("once", ()), ("eight", ("--ensemble",))):
+        assert restore("in.png", "--out", f"{name}.png", "--mask", "mask.png", *options, model="holes")[0] == 0
+    assert np.array_equal(pixels("eight.png")[mask == 0], before[mask == 0])
+    assert not np.array_equal(pixels("eight.png"), pixels("once.png"))
+    told = [images.describe(f"{name}.png")["provenance"]["options"].get("ensemble") for name in ("once", "eight")]
+    assert told == [None, True]
+
+
 def test_passes_and_tolerance(restore):
     noise("in.png")
     made = {}
@@ -153,16 +167,20 @@ def test_compare(restore):
     assert not Path("out.png").exists()
 
 
-@pytest.mark.parametrize("model", ["noise", "holes", "twice", "passes"])
-def test_tiles_are_the_whole_within_one_level(restore, model, monkeypatch):
+TILED = [("noise",), ("holes",), ("twice",), ("passes",), ("noise", "--ensemble")]
+
+
+@pytest.mark.parametrize(("model", "options"), [(model, options) for model, *options in TILED])
+def test_tiles_are_the_whole_within_one_level(restore, model, options, monkeypatch):
     monkeypatch.setattr(memory, "_held_bytes", lambda: 0)
     height, width = (450, 610) if model == "holes" else (150, 230)  # holes are filled from far away
     noise("in.png", height, width)
-    assert restore("in.png", "--out", "whole.png", model=model)[0] == 0
+    assert restore("in.png", "--out", "whole.png", *options, model=model)[0] == 0
     reach = task.cast(task.Restores, build(*_config(model))).reach
+    reach = with_all_positions(reach) if options else reach
     least = (2 * reach.overlap_px + 3 * reach.multiple_px) ** 2 * reach.bytes_per_px
     least += height * width * 12 * reach.scale**2
-    code, _, err = restore("in.png", "--memory", f"{least // 1000}KB", "--out", "tiled.png", model=model)
+    code, _, err = restore("in.png", "--memory", f"{least // 1000}KB", "--out", "tiled.png", *options, model=model)
     assert code == 0, err
     plan = tiles.plan(height, width, reach, least)
     assert plan.count > 1

@@ -18,6 +18,7 @@ from pentimento.model import Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.tasks import compare, pictures
+from pentimento.tasks.ensemble import in_all_positions, with_all_positions
 from pentimento.tasks.files import Job
 from pentimento.tasks.masks import read_mask
 from pentimento.tasks.pictures import AnyPicture, Treatment
@@ -42,6 +43,7 @@ class Wishes:
         memory_bytes: beside the picture.
         compare: whether to show what changed.
         overwrite: whether what is shown may replace other files.
+        ensemble: whether the mean over eight positions of the picture is made.
     """
 
     noise: float | None = None
@@ -52,6 +54,7 @@ class Wishes:
     memory_bytes: int = 2**31
     compare: bool = False
     overwrite: bool = False
+    ensemble: bool = False
 
     def check(self, model: Model, scale: int | None = None, masked: bool = False) -> None:
         """Refuse what `model` cannot be told or cannot do.
@@ -194,7 +197,8 @@ def _treatment(
         made = pictures.blended(patch, made, wishes.blend)
         return made if covered is None else torch.where(covered > 0.5, made, patch)
 
-    return Treatment(run, restorer.reach, wishes.memory_bytes, "restore"), guessed
+    reach = with_all_positions(restorer.reach) if wishes.ensemble else restorer.reach
+    return Treatment(run, reach, wishes.memory_bytes, "restore"), guessed
 
 
 def guess_strength(model: Model, picture: AnyPicture) -> float:
@@ -216,20 +220,26 @@ def _spread(side: int) -> list[int]:
 
 
 def _run(model: Model, patch: Tensor, mask: Tensor | None, strength: float | None, wishes: Wishes) -> Tensor:
-    """The model on one tile, in as many passes as are wished."""
+    """The model on one tile, in as many positions and passes as are wished."""
     given = pictures.placed(patch, model)
     covered = None if mask is None else mask.to(model.device)
     told = None if strength is None else torch.full((1, 1, 1, 1), strength, device=model.device)
-    with pictures.computing(model):
+
+    def repair(images: Tensor, masks: Tensor | None) -> Tensor:
         if not isinstance(model, Refines):
-            return cast(Restores, model).restore(given, covered, told).float()
+            return cast(Restores, model).restore(images, masks, told).float()
         made: Tensor | None = None
-        for better in itertools.islice(model.refine(given, covered, told), wishes.passes or model.passes):
+        for better in itertools.islice(model.refine(images, masks, told), wishes.passes or model.passes):
             before, made = made, better
             if wishes.tolerance and before is not None and 255 * float((made - before).abs().mean()) < wishes.tolerance:
                 break
         assert made is not None
         return made.float()
+
+    with pictures.computing(model):
+        if wishes.ensemble:
+            return in_all_positions(repair, given, covered, cast(Restores, model).reach.multiple_px)
+        return repair(given, covered)
 
 
 def _record(
@@ -239,6 +249,8 @@ def _record(
     options: dict[str, float | str] = {k: v for k, v in asked.items() if v is not None}
     if wishes.blend < 1:
         options["strength"] = wishes.blend
+    if wishes.ensemble:
+        options["ensemble"] = True
     if guessed is not None:
         options["guessed"] = round(guessed, 2)
     if detector is not None:
