@@ -106,14 +106,12 @@ def measure(content: Tensor, style: Style, network: FeatureNetwork, steps: int) 
 
 
 def ours(content: Tensor, style: Style, network: FeatureNetwork, schedule: Schedule) -> Curve:
-    """The clock stands while a picture of a coarse scale is judged at full size."""
-    judge = Goal(content, [style], network, Objective())
+    """The clock stands while a picture is judged, at full size and in full precision."""
+    judge = Goal(content, [style], network, Objective(), "fp32")
     began, stood, points = time.perf_counter(), 0.0, []
     for step in optimize(content, [style], network, schedule=schedule):
         now = time.perf_counter()
-        if step.size == content.shape[2:]:
-            points.append((now - began - stood, step.losses["loss"]))
-        elif step.done % EVERY == 1:
+        if step.done % EVERY == 1 or step.done == step.total:
             with torch.no_grad():
                 points.append((now - began - stood, float(judge(step.picture)["loss"])))
         stood += time.perf_counter() - now
@@ -123,7 +121,7 @@ def ours(content: Tensor, style: Style, network: FeatureNetwork, schedule: Sched
 def plain(content: Tensor, style: Style, network: FeatureNetwork, evaluations: int) -> Curve:
     """The loop of the PyTorch tutorial."""
     began, points = time.perf_counter(), list[tuple[float, float]]()
-    goal, x = Goal(content, [style], network, Objective()), content.clone().requires_grad_()
+    goal, x = Goal(content, [style], network, Objective(), "fp32"), content.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([x])
 
     def closure() -> Tensor:
