@@ -160,6 +160,27 @@ def test_gaussian_noise_says_its_sigma() -> None:
     assert torch.corrcoef(torch.stack([local.flatten(), told.flatten()]))[0, 1] > 0.98
 
 
+@pytest.mark.parametrize("kind", NOISES)
+def test_grain_is_drawn_by_each_sample_and_leaves_sigma_as_it_is_told(kind: str) -> None:
+    x = pictures(12, 1, 128, 128)
+    white = STEPS[kind].model_copy(update={"varying": 0.0} if kind == "gaussian_noise" else {})
+    plain, done = (
+        degrade(x, [white.model_copy(update={"grainy": share})], Draws(0, range(12))) for share in (0.0, 0.5)
+    )
+    grain_px = tensor(done.facts[0]["grain_px"])
+    chosen = grain_px > 0
+    assert 0 < chosen.sum() < 12
+    assert grain_px[chosen].min() >= 0.4
+    assert grain_px.max() <= 2
+    assert torch.equal(done.images[~chosen], plain.images[~chosen])
+    assert not torch.isclose(done.images[chosen], plain.images[chosen]).all((1, 2, 3)).any()
+    assert done.strengths is not None
+    assert plain.strengths is not None
+    assert torch.equal(done.strengths, plain.strengths)
+    added = (done.images - x) / done.strengths.clamp(min=1e-6)
+    assert added.std((1, 2, 3)).tolist() == pytest.approx([1] * 12, abs=0.12)  # of some 600 grains that go alone
+
+
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_is_clipped_if_asked_and_says_so(kind: str, clip: bool) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pentimento.data.degrade.codec import jpeg
 from pentimento.data.degrade.gray import is_gray, to_gray
-from pentimento.data.degrade.noise import gaussian_noise, sensor_sigma
+from pentimento.data.degrade.noise import gaussian_noise, grainy, sensor_sigma
 from pentimento.errors import DataError
 
 
@@ -30,6 +30,18 @@ def test_gaussian_noise_has_the_sigma_asked_of_each_sample() -> None:
     # Of 120,000 numbers, the standard deviation is within 1 % at 4.9 standard errors, the mean within 1.5 %.
     assert torch.allclose(added.std((1, 2, 3)), sigma, rtol=0.01)
     assert (added.mean((1, 2, 3)).abs() <= 0.015 * sigma).all()
+
+
+def test_grain_keeps_the_variance_and_goes_together_as_far_as_its_blur_reaches() -> None:
+    sigma = torch.tensor([0.0, 0.7, 2.0])
+    grain = grainy(noise(3, 1, 400, 400), sigma)
+    assert torch.equal(grain[0], noise(3, 1, 400, 400)[0])
+    inside = grain[..., 8:-8, 8:-8]  # the border is mirrored
+    assert torch.allclose(inside.std((1, 2, 3)), torch.ones(3), rtol=0.03)
+    for step in (1, 2, 4):
+        beside = (inside[..., step:] * inside[..., :-step]).mean((1, 2, 3))
+        wanted = torch.exp(-(step**2) / (4 * sigma.clamp(min=1e-3) ** 2))  # of two normal densities that far apart
+        assert torch.allclose(beside, wanted, atol=0.03)
 
 
 def test_gaussian_noise_by_a_map() -> None:

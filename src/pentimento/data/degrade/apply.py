@@ -13,7 +13,7 @@ from pentimento.data.degrade import ageing, missing, steps
 from pentimento.data.degrade.blur import blur, gaussian_kernels, motion_kernels
 from pentimento.data.degrade.codec import jpeg
 from pentimento.data.degrade.gray import is_gray, to_gray
-from pentimento.data.degrade.noise import gaussian_noise, sensor_sigma
+from pentimento.data.degrade.noise import gaussian_noise, grainy, sensor_sigma
 from pentimento.data.degrade.resample import downscale
 from pentimento.data.degrade.stream import Effect, Stream
 
@@ -36,18 +36,29 @@ def _gaussian_noise(step: steps.GaussianNoise, images: Tensor, own: Stream) -> E
         smooth = F.interpolate(corners, images.shape[2:], mode="bicubic", align_corners=True).clamp_(*step.sigma)
         varies = own.uniform("varying") < step.varying
         sigma = torch.where(varies[:, None, None, None], smooth, sigma)
-    noisy = gaussian_noise(images, sigma, _white(own, images), clip=step.clip)
-    strengths = (sigma / 255).expand(-1, -1, *images.shape[2:])
-    return Effect(noisy, {"sigma": _rms(sigma), "clipped": _said(step.clip, own)}, strengths=strengths)
+    noisy, facts = _added(step, images, sigma, own)
+    return Effect(noisy, facts, strengths=(sigma / 255).expand(-1, -1, *images.shape[2:]))
 
 
 def _sensor_noise(step: steps.SensorNoise, images: Tensor, own: Stream) -> Effect:
     gain, read = own.log_uniform("gain", step.gain), own.uniform("read", step.read)
     sigma = sensor_sigma(images, gain, read)
-    noisy = gaussian_noise(images, sigma, _white(own, images), clip=step.clip)
+    noisy, facts = _added(step, images, sigma, own)
     strengths = sigma.square().mean(1, keepdim=True).sqrt_() / 255
-    facts = {"gain": gain, "read": read, "sigma": _rms(sigma), "clipped": _said(step.clip, own)}
-    return Effect(noisy, facts, strengths=strengths)
+    return Effect(noisy, {"gain": gain, "read": read, **facts}, strengths=strengths)
+
+
+def _added(
+    step: steps.GaussianNoise | steps.SensorNoise, images: Tensor, sigma: Tensor, own: Stream
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The pictures with noise of `sigma`, and what there is to say of it."""
+    z, grain_px = _white(own, images), torch.zeros(len(own), device=own.device)
+    if step.grainy:
+        chosen = own.uniform("grainy") < step.grainy
+        grain_px = torch.where(chosen, own.log_uniform("grain", step.grain_px), grain_px)
+        z = grainy(z, grain_px)
+    noisy = gaussian_noise(images, sigma, z, clip=step.clip)
+    return noisy, {"sigma": _rms(sigma), "grain_px": grain_px, "clipped": _said(step.clip, own)}
 
 
 def _white(own: Stream, images: Tensor) -> Tensor:

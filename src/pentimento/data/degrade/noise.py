@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_noise", "sensor_sigma"]
+from pentimento.data.degrade.blur import blur, gaussian_kernels
+
+__all__ = ["gaussian_noise", "grainy", "sensor_sigma"]
 
 
 def gaussian_noise(images: Tensor, sigma: Tensor, z: Tensor, *, clip: bool = False) -> Tensor:
@@ -23,6 +25,19 @@ def gaussian_noise(images: Tensor, sigma: Tensor, z: Tensor, *, clip: bool = Fal
     """
     noisy = torch.addcmul(images, z, sigma / 255)
     return noisy.clamp_(0, 1) if clip else noisy
+
+
+def grainy(z: Tensor, grain_px: Tensor) -> Tensor:
+    """z through a Gaussian blur and back to variance 1: noise whose neighbours go together.
+
+    So is what film has, and what a camera's colours have when they were put together from a mosaic, or were resized.
+
+    Args:
+        z: (N, C, H, W), white.
+        grain_px: (N,) standard deviation of the blur; 0 leaves z as it is.
+    """
+    kernels = gaussian_kernels(grain_px, torch.ones_like(grain_px), torch.zeros_like(grain_px))
+    return blur(z, kernels) / kernels.square().sum((1, 2)).sqrt()[:, None, None, None]
 
 
 def sensor_sigma(images: Tensor, gain: Tensor, read: Tensor) -> Tensor:

@@ -88,21 +88,28 @@ class Gray(_Step):
     kind: Literal["gray"] = "gray"
 
 
-class GaussianNoise(_Step):
-    """White Gaussian noise; a gray picture gets the same in all channels."""
+class _Noise(_Step):
+    """What both kinds of noise share; a gray picture gets the same in all channels."""
+
+    tells: ClassVar[Literal["noise", "jpeg"] | None] = "noise"
+
+    grainy: Share = 0.0  # of the samples, whose noise is not white: neighbouring pixels go together
+    grain_px: Blurs = (0.4, 2.0)  # log; of those, the standard deviation of the blur that makes the grain
+
+
+class GaussianNoise(_Noise):
+    """Gaussian noise."""
 
     kind: Literal["gaussian_noise"] = "gaussian_noise"
-    tells: ClassVar[Literal["noise", "jpeg"] | None] = "noise"
     sigma: Levels = (0.0, 75.0)  # standard deviation, of 255
     varying: Share = 0.0  # of the samples, whose sigma varies smoothly over the picture, within the pair
     clip: bool = False  # to [0, 1]; the literature leaves it off
 
 
-class SensorNoise(_Step):
+class SensorNoise(_Noise):
     """Noise of a camera: of the light, which grows with it, and of reading the sensor."""
 
     kind: Literal["sensor_noise"] = "sensor_noise"
-    tells: ClassVar[Literal["noise", "jpeg"] | None] = "noise"
     gain: Gains = (0.05, 2.0)  # log; levels of 255 a photon: the variance is gain x level
     read: Levels = (0.0, 10.0)  # standard deviation, of 255
     clip: bool = False  # to [0, 1], as a file does
