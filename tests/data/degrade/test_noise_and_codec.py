@@ -34,14 +34,22 @@ def test_gaussian_noise_has_the_sigma_asked_of_each_sample() -> None:
 
 def test_grain_keeps_the_variance_and_goes_together_as_far_as_its_blur_reaches() -> None:
     sigma = torch.tensor([0.0, 0.7, 2.0])
-    grain = grainy(noise(3, 1, 400, 400), sigma)
-    assert torch.equal(grain[0], noise(3, 1, 400, 400)[0])
+    grain = grainy(noise(3, 2, 400, 400), sigma, torch.zeros(3))
+    assert torch.equal(grain[0], noise(3, 2, 400, 400)[0, :1])
     inside = grain[..., 8:-8, 8:-8]  # the border is mirrored
     assert torch.allclose(inside.std((1, 2, 3)), torch.ones(3), rtol=0.03)
     for step in (1, 2, 4):
         beside = (inside[..., step:] * inside[..., :-step]).mean((1, 2, 3))
         wanted = torch.exp(-(step**2) / (4 * sigma.clamp(min=1e-3) ** 2))  # of two normal densities that far apart
         assert torch.allclose(beside, wanted, atol=0.03)
+
+
+def test_colours_of_grain_go_together_as_they_are_told_to() -> None:
+    shared = torch.tensor([0.0, 0.6, 1.0])
+    grain = grainy(noise(3, 4, 300, 300), torch.zeros(3), shared)
+    for row, wanted in zip(grain, shared, strict=True):
+        found = torch.cov(row.flatten(1))
+        assert torch.allclose(found, wanted + (1 - wanted) * torch.eye(3), atol=0.02)  # 4 standard errors, and more
 
 
 def test_gaussian_noise_by_a_map() -> None:

@@ -52,13 +52,16 @@ def _added(
     step: steps.GaussianNoise | steps.SensorNoise, images: Tensor, sigma: Tensor, own: Stream
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The pictures with noise of `sigma`, and what there is to say of it."""
-    z, grain_px = _white(own, images), torch.zeros(len(own), device=own.device)
+    z, grain_px, shared = _white(own, images), *torch.zeros(2, len(own), device=own.device)
     if step.grainy:
         chosen = own.uniform("grainy") < step.grainy
         grain_px = torch.where(chosen, own.log_uniform("grain", step.grain_px), grain_px)
-        z = grainy(z, grain_px)
+        shared = torch.where(chosen, own.uniform("shared", step.grain_shared), shared)
+        common = own.normal_field("grain", (1, *images.shape[2:]))
+        z = grainy(torch.cat([z, common], 1), grain_px, shared)
     noisy = gaussian_noise(images, sigma, z, clip=step.clip)
-    return noisy, {"sigma": _rms(sigma), "grain_px": grain_px, "clipped": _said(step.clip, own)}
+    facts = {"sigma": _rms(sigma), "grain_px": grain_px, "grain_shared": shared, "clipped": _said(step.clip, own)}
+    return noisy, facts
 
 
 def _white(own: Stream, images: Tensor) -> Tensor:

@@ -27,15 +27,18 @@ def gaussian_noise(images: Tensor, sigma: Tensor, z: Tensor, *, clip: bool = Fal
     return noisy.clamp_(0, 1) if clip else noisy
 
 
-def grainy(z: Tensor, grain_px: Tensor) -> Tensor:
-    """z through a Gaussian blur and back to variance 1: noise whose neighbours go together.
+def grainy(z: Tensor, grain_px: Tensor, shared: Tensor) -> Tensor:
+    """Noise whose neighbours and colours go together, of variance 1 like z.
 
     So is what film has, and what a camera's colours have when they were put together from a mosaic, or were resized.
 
     Args:
-        z: (N, C, H, W), white.
-        grain_px: (N,) standard deviation of the blur; 0 leaves z as it is.
+        z: (N, C + 1, H, W), white: of each channel, and last what all of them share.
+        grain_px: (N,) standard deviation of the blur that the noise goes through; 0 leaves it sharp.
+        shared: (N,) correlation of one channel with another, in [0, 1].
     """
+    part = shared[:, None, None, None]
+    z = (1 - part).sqrt() * z[:, :-1] + part.sqrt() * z[:, -1:]
     kernels = gaussian_kernels(grain_px, torch.ones_like(grain_px), torch.zeros_like(grain_px))
     return blur(z, kernels) / kernels.square().sum((1, 2)).sqrt()[:, None, None, None]
 

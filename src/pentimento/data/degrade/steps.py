@@ -93,8 +93,9 @@ class _Noise(_Step):
 
     tells: ClassVar[Literal["noise", "jpeg"] | None] = "noise"
 
-    grainy: Share = 0.0  # of the samples, whose noise is not white: neighbouring pixels go together
+    grainy: Share = 0.0  # of the samples, whose noise is not white: neighbouring pixels, and colours, go together
     grain_px: Blurs = (0.4, 2.0)  # log; of those, the standard deviation of the blur that makes the grain
+    grain_shared: Shares = (0.0, 1.0)  # of those, the correlation of one colour with another
 
 
 class GaussianNoise(_Noise):
