@@ -302,7 +302,7 @@ def test_the_quality_of_jpeg_can_be_learned():
     estimator = StrengthEstimator(3, by_differences=True)
     optimizer = torch.optim.AdamW(estimator.parameters(), lr=2e-3, betas=(0.9, 0.99))
     errors = []
-    for x, s in batches * 4:
+    for x, s in batches * 6:
         error = (estimator(x).flatten(1) - s).abs().mean()
         optimizer.zero_grad()
         error.backward()
