@@ -26,6 +26,7 @@ __all__ = [
     "BM3D",
     "FFDNET",
     "TELEA",
+    "Precision",
     "Timed",
     "biharmonic",
     "bm3d",

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from denoisers import load_dncnn, load_ffdnet
 from pentimento.runtime import choose_precision
 from reporting import Figure, median_and_spread, shared
-from restoration_methods import given
+from restoration_methods import Precision, computing, given
 from restoration_protocol import noisy, photographs
 
 __all__ = ["old_photographs", "restore_command", "run_measured", "speed"]
@@ -123,15 +123,15 @@ def their_runners(noise: Tensor) -> list[Runner]:
     ]
 
 
-def _precisions() -> list[str]:
+def _precisions() -> list[Precision]:
     return list(dict.fromkeys(["fp32", choose_precision("auto", torch.device("cpu"))]))
 
 
-def within(precision: str, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+def within(precision: Precision, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """`run`, computing in `precision`."""
 
     def inside() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with computing(precision):
             return run()
 
     return inside

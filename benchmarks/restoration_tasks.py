@@ -139,7 +139,7 @@ def noise_figures(
         figures += compared(title, found, FFDNET, aim=AIMS[name].get(sigma), note=note)
         note = f"Being told the noise is worth {gain(found, OURS, BLIND)}." if OURS in found else ""
         figures += compared(f"{title}, blind", found, blind_peer, ours=BLIND, note=note)
-        figures += beside_once(f"{title}, --ensemble", found, FFDNET, AIMS[name].get(sigma))
+        figures += ensemble_figures(f"{title}, --ensemble", found, FFDNET, AIMS[name].get(sigma))
         for peer in special:
             figures += compared(f"{title}, beside a network for this noise alone", found, peer)
     return figures
@@ -152,12 +152,14 @@ def told_and_blind(model: Any, chosen: argparse.Namespace) -> dict[str, Method]:
     return {OURS: ours(model, chosen.precision), BLIND: ours(model, chosen.precision, told=False)}
 
 
-def beside_once(
+def ensemble_figures(
     name: str, found: Scores, peer: str, aim: float | None = None, above: float | None = None
 ) -> list[Figure]:
     """Eight positions of the picture beside a peer; and, in a note, what they are worth."""
-    note = f"Worth {gain(found, ENSEMBLE, OURS)}, in eight times the time." if OURS in found else ""
-    return compared(name, found, peer, ours=ENSEMBLE, aim=aim, aim_above=above, note=note) if note else []
+    if ENSEMBLE not in found:
+        return []
+    note = f"Worth {gain(found, ENSEMBLE, OURS)}, in eight times the work."
+    return compared(name, found, peer, ours=ENSEMBLE, aim=aim, aim_above=above, note=note)
 
 
 def noise_cases(name: str, sigma: float, chosen: argparse.Namespace, told: float | None = None) -> Iterator[Case]:
@@ -234,7 +236,7 @@ def enlarge(models: dict[int, Any], chosen: argparse.Namespace) -> list[Figure]:
             note += f". Published: SRCNN {srcnn}." if srcnn else "."
             aim = AIMS_ENLARGE.get((scale, name))
             figures += compared(label, rgb, BICUBIC, aim=aim, note=note)
-            figures += beside_once(f"{label}, --ensemble", rgb, BICUBIC, aim)
+            figures += ensemble_figures(f"{label}, --ensemble", rgb, BICUBIC, aim)
     return figures
 
 
@@ -269,7 +271,7 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         note = f"Median seconds a picture: {times}."
         figures += compared("Kodak24, within the holes", holes, peer, aim_above=AIM_INPAINT, note=note)
         figures += compared("Kodak24, the whole picture", whole, peer)
-        figures += beside_once("Kodak24, within the holes, --ensemble", holes, peer, above=AIM_INPAINT)
+        figures += ensemble_figures("Kodak24, within the holes, --ensemble", holes, peer, above=AIM_INPAINT)
     return figures
 
 

@@ -128,8 +128,16 @@ def test_gram_is_as_exact_as_its_maps_under_autocast():
     maps = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = losses.gram(maps), losses.gram(maps, torch.ones(1, 1, 8, 8))
+        assert losses.gram(maps.bfloat16(), torch.ones(1, 1, 8, 8)).dtype == torch.bfloat16
     for each in found:
         torch.testing.assert_close(each, losses.gram(maps))
+
+
+def test_mean_and_deviation_are_those_of_torch():
+    maps = 5 + torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, deviation = losses.mean_and_deviation(maps, eps=0.0)
+    torch.testing.assert_close(mean[..., 0, 0], maps.mean((2, 3)))
+    torch.testing.assert_close(deviation[..., 0, 0], maps.std((2, 3), correction=0))
 
 
 def test_alignment_is_that_of_what_depends():

@@ -222,7 +222,7 @@ def gram(maps: Tensor, weights: Tensor | None = None) -> Tensor:
         if weights is None:
             found: Tensor = _Gram.apply(rows) / rows.shape[1]  # type: ignore[no-untyped-call]
             return found
-        share = weights.flatten(2).mT
+        share = weights.flatten(2).mT.to(rows.dtype)
         return (rows * share).mT @ rows / share.sum(1, keepdim=True)
 
 

@@ -18,7 +18,9 @@ from pentimento.layers import pad_to_multiple
 __all__ = ["in_all_positions", "with_all_positions"]
 
 Repair = Callable[[Tensor, Tensor | None], Tensor]
-HELD = 5  # pictures beside what the network needs: the padded one, the turned one, its result, the sum and the next
+PICTURES_HELD = (
+    5  # pictures beside what the network needs: the padded one, the turned one, its result, the sum and the next
+)
 
 
 def in_all_positions(repair: Repair, images: Tensor, masks: Tensor | None, multiple_px: int) -> Tensor:
@@ -54,4 +56,4 @@ def _turned(images: Tensor, turns: int, mirrored: bool) -> Tensor:
 
 def with_all_positions(reach: Reach) -> Reach:
     """What `in_all_positions` needs of a network of that `reach`, for pictures in colour."""
-    return replace(reach, bytes_per_px=reach.bytes_per_px + HELD * 3 * 4 * reach.scale**2)
+    return replace(reach, bytes_per_px=reach.bytes_per_px + PICTURES_HELD * 3 * 4 * reach.scale**2)

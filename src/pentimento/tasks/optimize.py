@@ -68,7 +68,8 @@ class Step:
 
     Args:
         picture: (1, 3, H, W) in [0, 1], of the content's size; at coarse scales enlarged.
-        losses: of the picture at its scale: ``loss``, and ``content``, ``style`` and ``tv`` before their weights.
+        losses: of the picture at its scale, in the precision of the search: ``loss``, and ``content``, ``style`` and
+            ``tv`` before their weights.
         done: steps, this one included.
         total: steps in all.
         size: (height, width) of its scale.

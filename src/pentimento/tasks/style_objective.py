@@ -219,7 +219,7 @@ class Goal:
         styles: that `check_styles` found right.
         network: with the pools that `objective` wants.
         objective: what counts.
-        precision: that the network sees a picture in; what is wanted of it is fp32.
+        precision: of the network on a picture that is judged; what is wanted of it is computed in that of the content.
 
     Raises:
         EvaluationError: the content is too small for a layer.

@@ -223,8 +223,9 @@ class Moments:
     def add(self, part: Tensor) -> None:
         """(C, h, w)"""
         rows = part.flatten(1).float()
-        count, found = rows.shape[1], torch.var_mean(rows, 1, correction=0)
-        variance, mean = (f.cpu().double() for f in found)  # not every device has float64
+        count, mean = rows.shape[1], rows.mean(1)
+        variance = (rows - mean[:, None]).square().mean(1)
+        mean, variance = mean.cpu().double(), variance.cpu().double()  # not every device has float64
         self.count += count
         self.sum, self.squares = self.sum + count * mean, self.squares + count * (variance + mean.square())
 

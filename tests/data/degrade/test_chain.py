@@ -37,8 +37,9 @@ from pentimento.runtime import Draws
 STEPS: dict[str, Any] = {
     step.kind: step
     for step in (
-        Gray(), GaussianNoise(varying=0.5), SensorNoise(), Jpeg(), GaussianBlur(elongation=(1, 3)), MotionBlur(),
-        Strokes(), Rectangles(), Text(), Scratches(), Creases(), Dust(), Stains(), Fading(), Yellowing(), Halftone(),
+        Gray(), GaussianNoise(varying=0.5), SensorNoise(grainy=0.5), Jpeg(), GaussianBlur(elongation=(1, 3)),
+        MotionBlur(), Strokes(), Rectangles(), Text(), Scratches(), Creases(), Dust(), Stains(), Fading(),
+        Yellowing(), Halftone(),
     )
 }  # fmt: skip
 NOISES = ("gaussian_noise", "sensor_noise")
@@ -158,6 +159,13 @@ def test_gaussian_noise_says_its_sigma() -> None:
     local = torch.nn.functional.avg_pool2d(half.square().mean(1, keepdim=True), 32).sqrt()
     told = torch.nn.functional.avg_pool2d(strengths[varying], 32)
     assert torch.corrcoef(torch.stack([local.flatten(), told.flatten()]))[0, 1] > 0.98
+
+
+def test_grain_of_a_gray_picture_is_gray() -> None:
+    x = pictures(6, 1, 20, 30).expand(-1, 3, -1, -1).contiguous()
+    added = degrade(x, [GaussianNoise(sigma=(30, 30), grainy=0.5)], Draws(0, range(6))).images - x
+    assert torch.allclose(added, added[:, :1].expand(-1, 3, -1, -1), atol=1e-6)
+    assert added.std() > 0.05
 
 
 @pytest.mark.parametrize("kind", NOISES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,39 +37,48 @@ def _gaussian_noise(step: steps.GaussianNoise, images: Tensor, own: Stream) -> E
         smooth = F.interpolate(corners, images.shape[2:], mode="bicubic", align_corners=True).clamp_(*step.sigma)
         varies = own.uniform("varying") < step.varying
         sigma = torch.where(varies[:, None, None, None], smooth, sigma)
-    noisy, facts = _added(step, images, sigma, own)
+    noisy, facts = _with_noise(step, images, sigma, own)
     return Effect(noisy, facts, strengths=(sigma / 255).expand(-1, -1, *images.shape[2:]))
 
 
 def _sensor_noise(step: steps.SensorNoise, images: Tensor, own: Stream) -> Effect:
     gain, read = own.log_uniform("gain", step.gain), own.uniform("read", step.read)
     sigma = sensor_sigma(images, gain, read)
-    noisy, facts = _added(step, images, sigma, own)
+    noisy, facts = _with_noise(step, images, sigma, own)
     strengths = sigma.square().mean(1, keepdim=True).sqrt_() / 255
     return Effect(noisy, {"gain": gain, "read": read, **facts}, strengths=strengths)
 
 
-def _added(
+def _with_noise(
     step: steps.GaussianNoise | steps.SensorNoise, images: Tensor, sigma: Tensor, own: Stream
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The pictures with noise of `sigma`, and what there is to say of it."""
     z, grain_px, shared = _white(own, images), *torch.zeros(2, len(own), device=own.device)
-    if step.grainy:
-        chosen = own.uniform("grainy") < step.grainy
-        grain_px = torch.where(chosen, own.log_uniform("grain", step.grain_px), grain_px)
-        shared = torch.where(chosen, own.uniform("shared", step.grain_shared), shared)
-        common = own.normal_field("grain", (1, *images.shape[2:]))
-        z = grainy(torch.cat([z, common], 1), grain_px, shared)
+    rows = (own.uniform("grainy") < step.grainy).nonzero()[:, 0].tolist()
+    if rows:
+        some = own.of(rows)
+        grain_px[rows], shared[rows] = (
+            some.log_uniform("grain", step.grain_px),
+            some.uniform("shared", step.grain_shared),
+        )
+        margin_px = math.ceil(3 * step.grain_px[1])
+        common = some.normal_field("common", (1, *(side + 2 * margin_px for side in images.shape[2:])))
+        wide = torch.cat([_white(some, images[rows], margin_px), common], 1)
+        z[rows] = grainy(wide, grain_px[rows], shared[rows], margin_px)
     noisy = gaussian_noise(images, sigma, z, clip=step.clip)
     facts = {"sigma": _rms(sigma), "grain_px": grain_px, "grain_shared": shared, "clipped": _said(step.clip, own)}
     return noisy, facts
 
 
-def _white(own: Stream, images: Tensor) -> Tensor:
-    """White noise (N, C, H, W), for a gray picture the same in all channels: it is one of one channel."""
-    noise = own.normal_field("noise", images.shape[1:])
-    if images.shape[1] > 1 and bool((gray := is_gray(images)).any()):
-        noise[gray] = noise[gray, :1].expand(-1, images.shape[1], -1, -1)
+def _white(own: Stream, images: Tensor, margin_px: int = 0) -> Tensor:
+    """White noise (N, C, H, W), for a gray picture the same in all channels: it is one of one channel.
+
+    With a margin it is wider by so much on each side, and other noise.
+    """
+    count, *sides = images.shape[1:]
+    noise = own.normal_field("wide" if margin_px else "noise", (count, *(side + 2 * margin_px for side in sides)))
+    if count > 1 and bool((gray := is_gray(images)).any()):
+        noise[gray] = noise[gray, :1].expand(-1, count, -1, -1)
     return noise
 
 

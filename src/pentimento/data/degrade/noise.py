@@ -27,20 +27,23 @@ def gaussian_noise(images: Tensor, sigma: Tensor, z: Tensor, *, clip: bool = Fal
     return noisy.clamp_(0, 1) if clip else noisy
 
 
-def grainy(z: Tensor, grain_px: Tensor, shared: Tensor) -> Tensor:
-    """Noise whose neighbours and colours go together, of variance 1 like z.
+def grainy(z: Tensor, grain_px: Tensor, shared: Tensor, margin_px: int) -> Tensor:
+    """Noise whose neighbours and colours go together, of variance 1 like z, (N, C, H, W).
 
     So is what film has, and what a camera's colours have when they were put together from a mosaic, or were resized.
 
     Args:
-        z: (N, C + 1, H, W), white: of each channel, and last what all of them share.
+        z: (N, C + 1, H + 2 margin, W + 2 margin), white: of each channel, and last what all of them share.
         grain_px: (N,) standard deviation of the blur that the noise goes through; 0 leaves it sharp.
         shared: (N,) correlation of one channel with another, in [0, 1].
+        margin_px: 3 times the largest `grain_px`, rounded up: beyond it the blur does not see, nor the mirror there,
+            which would make the noise stronger.
     """
     part = shared[:, None, None, None]
     z = (1 - part).sqrt() * z[:, :-1] + part.sqrt() * z[:, -1:]
     kernels = gaussian_kernels(grain_px, torch.ones_like(grain_px), torch.zeros_like(grain_px))
-    return blur(z, kernels) / kernels.square().sum((1, 2)).sqrt()[:, None, None, None]
+    blurred = blur(z, kernels)[..., margin_px:-margin_px, margin_px:-margin_px]
+    return blurred / kernels.square().sum((1, 2)).sqrt()[:, None, None, None]
 
 
 def sensor_sigma(images: Tensor, gain: Tensor, read: Tensor) -> Tensor:
