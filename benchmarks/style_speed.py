@@ -119,13 +119,14 @@ def exactness(model: Any, chosen: argparse.Namespace) -> list[Figure]:
 def tiled(model: Any, photo: Tensor, style: Tensor, budgets: Sequence[int]) -> list[Figure]:
     """In tiles against whole, in 16 bits, for budgets in bytes."""
     height, width = photo.shape[2:]
-    reach, size = model.reach, f"{width}x{height} px"
-    whole = rendered(model, photo, [style], memory_bytes=height * width * reach.bytes_per_px, bits=16)
+    reach, size, kept_bytes = model.reach, f"{width}x{height} px", 6 * height * width  # of 16 bits in colour
+    enough = height * width * reach.bytes_per_px + kept_bytes
+    whole = rendered(model, photo, [style], memory_bytes=enough, bits=16)
     figures = []
     for budget in budgets:
         parts = rendered(model, photo, [style], memory_bytes=budget, bits=16)
         apart = 255 * (parts - whole).abs()
-        count = tiles.plan(height, width, reach, budget, kept_bytes=6 * height * width).count  # of 16 bits in colour
+        count = tiles.plan(height, width, reach, budget, kept_bytes).count
         worst = float(apart.max())
         figures.append(
             Figure(
