@@ -87,8 +87,8 @@ def restore(
         strength: How much of the change is made, 0 to 1.
         passes: Of a recurrent model; more is slower and better.
         tolerance: Of a recurrent model: stop when a pass changes pixels by less than so much of 255, on average.
-        ensemble: Repair the picture in eight positions, turned and mirrored, and take the mean: a little better, in
-            eight times the time.
+        ensemble: Repair the picture in eight positions, turned and mirrored, and take the mean: a little better, for
+            eight times the work.
         compare: Also write before and after side by side, and a map of what changed.
         memory: At most so much beside the picture itself, e.g. 2GB; half of what is free where left out.
         in_place: Write onto the pictures themselves.

@@ -1,6 +1,6 @@
 """A picture repaired in eight positions, and the mean of what comes out (Timofte et al. 2016, section 3.5).
 
-A network errs otherwise on a picture that lies on its side or is mirrored. The mean errs less, in eight times the time.
+A network errs otherwise on a picture that is turned or mirrored. The mean errs less, for eight times the work.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from pentimento.layers import pad_to_multiple
 __all__ = ["in_all_positions", "with_all_positions"]
 
 Repair = Callable[[Tensor, Tensor | None], Tensor]
-PICTURES_HELD = (
-    5  # pictures beside what the network needs: the padded one, the turned one, its result, the sum and the next
-)
+PICTURES_HELD = 5  # beside what the network needs: padded, turned, repaired, their sum and the next sum
 
 
 def in_all_positions(repair: Repair, images: Tensor, masks: Tensor | None, multiple_px: int) -> Tensor:

@@ -57,10 +57,8 @@ def _with_noise(
     rows = (own.uniform("grainy") < step.grainy).nonzero()[:, 0].tolist()
     if rows:
         some = own.of(rows)
-        grain_px[rows], shared[rows] = (
-            some.log_uniform("grain", step.grain_px),
-            some.uniform("shared", step.grain_shared),
-        )
+        grain_px[rows] = some.log_uniform("grain", step.grain_px)
+        shared[rows] = some.uniform("shared", step.grain_shared)
         margin_px = math.ceil(3 * step.grain_px[1])
         common = some.normal_field("common", (1, *(side + 2 * margin_px for side in images.shape[2:])))
         wide = torch.cat([_white(some, images[rows], margin_px), common], 1)
