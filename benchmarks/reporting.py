@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pentimento.runtime import tune_process
+
 __all__ = [
     "RESULTS",
     "Figure",
@@ -205,7 +207,8 @@ def _processor() -> str:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Options that every benchmark has."""
+    """Options that every benchmark has; it also sets the process up as the command line does its own."""
+    tune_process()
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file (default: benchmarks/results)")
     return made

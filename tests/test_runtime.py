@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from pentimento.runtime import (
     choose_precision,
     derive_seed,
     seed_modules,
+    tune_process,
 )
 
 
@@ -162,3 +166,40 @@ class TestAtomicFolder:
             (temporary / "second").touch()
         assert os.listdir(tmp_path) == ["f"]
         assert os.listdir(tmp_path / "f") == ["first"]
+
+
+class TestTuneProcess:
+    FAULTS = """
+import resource, sys
+import numpy as np
+from pentimento.runtime import tune_process
+if sys.argv[1] == "tuned":
+    tune_process()
+def maps():
+    held = [np.ones(16 << 17) for _ in range(8)]  # 16 MiB each
+maps()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    maps()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def faults(self, how, **environment):
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
+        command = [sys.executable, "-c", self.FAULTS, how]
+        return int(subprocess.run(command, env={**plain, **environment}, check=True, capture_output=True).stdout)
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+    def test_memory_freed_and_asked_for_again_costs_no_page_faults_unless_the_environment_says_otherwise(self):
+        kept = self.faults("tuned")
+        assert kept < self.faults("plain") / 10
+        assert kept < self.faults("tuned", MALLOC_TRIM_THRESHOLD_="1000000") / 10
+
+    def test_what_the_environment_says_of_waiting_threads_stays(self, monkeypatch):
+        monkeypatch.setenv("MALLOC_ARENA_MAX", "8")  # so that this process keeps its malloc
+        monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+        tune_process()
+        assert os.environ["GOMP_SPINCOUNT"] == "7"
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        tune_process()
+        assert os.environ["GOMP_SPINCOUNT"] == "0"

@@ -29,6 +29,7 @@ import pentimento
 from pentimento import api
 from pentimento.errors import InputError, PentimentoError
 from pentimento.runtime import Progress as Report
+from pentimento.runtime import tune_process
 
 __all__ = ["build_app", "main"]
 
@@ -72,8 +73,7 @@ def build_app() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    # Threads of OpenMP that wait busily slow a neighbour tenfold on a small machine. Read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    tune_process()
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
