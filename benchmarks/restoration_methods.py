@@ -23,6 +23,7 @@ from restoration_protocol import Case, Method
 
 __all__ = [
     "BIHARMONIC",
+    "BLIND_PEER",
     "BM3D",
     "FFDNET",
     "TELEA",
@@ -40,7 +41,7 @@ __all__ = [
     "unchanged",
 ]
 
-FFDNET, BM3D = "FFDNet", "BM3D"
+FFDNET, BM3D, BLIND_PEER = "FFDNet", "BM3D", "blind colour DnCNN"
 BIHARMONIC, TELEA = "scikit-image, biharmonic", "OpenCV, Telea"
 PACKAGES = {BM3D: "bm3d", BIHARMONIC: "skimage", TELEA: "cv2"}
 TELEA_RADIUS_PX = 5

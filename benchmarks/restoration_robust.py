@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from reporting import Figure
-from restoration_methods import FFDNET, computing, dncnn, ffdnet, given, ours, strength
+from restoration_methods import BLIND_PEER, FFDNET, computing, dncnn, ffdnet, given, ours, strength
 from restoration_plot import Line, line_plot
 from restoration_protocol import (
     OURS,
@@ -34,7 +34,6 @@ from restoration_tasks import BLIND, noise_cases, told_and_blind
 __all__ = ["PLOT", "noise_kinds", "recurrent", "robust"]
 
 SET = "CBSD68"
-BLIND_PEER = "blind colour DnCNN"
 SIGMAS = (5, 10, 15, 25, 35, 50, 60, 75)
 WRONG = ((15, 40), (40, 15))  # told, true
 PLOT = "restoration-robust.svg"
