@@ -272,6 +272,12 @@ class TestTransfer:
             fixed = name.split(".")[0] in ("encoder", "embed", "posterior")
             assert torch.equal(before[name], after[name]) == fixed, name
         assert any("tensors from" in n.message for n in notes)
+        assert not any("without --init" in n.message for n in notes)
+
+    def test_frozen_at_random_is_told(self, recipe, tmp_path):
+        notes = []
+        start(recipe("vae", freeze=["encoder.*"]), "digits", tmp_path / "a", progress=notes.append)
+        assert [n.stage for n in notes if "training.freeze without --init" in n.message] == ["init"]
 
     def test_a_run_brings_its_discriminator_along(self, recipe, tmp_path):
         start(recipe("gan"), "digits", tmp_path / "a")

@@ -89,6 +89,9 @@ def start(
     model = make_model(recipe, spec)
     if init:
         _initialize(model, init, say)
+    elif recipe.training.freeze:
+        message = "training.freeze without --init: what does not train keeps the random weights it began with"
+        say(Progress("init", 0, message=message))
     data, validation = make_batches(recipe, sets, model.spec, held_out)
     about = {
         "data": _absolute(where),
