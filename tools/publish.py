@@ -24,16 +24,24 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("run", help="run or model folder")
     options.add_argument("name", help="in the zoo")
+    options.add_argument("--mean-with", help="another run, of the same shape: the mean of their weights ships")
     options.add_argument("--figure", action="append", default=[], help="a line of the card; repeatable")
     options.add_argument("--limit", action="append", default=[], help="what the model cannot do; repeatable")
     chosen = options.parse_args()
-    publish(chosen.run, chosen.name, chosen.figure, chosen.limit)
+    publish(chosen.run, chosen.name, chosen.figure, chosen.limit, chosen.mean_with)
 
 
-def publish(run: str, name: str, figures: list[str], limits: list[str]) -> Path:
-    """Write ``zoo/<name>``; returns the folder."""
+def publish(run: str, name: str, figures: list[str], limits: list[str], mean_with: str | None = None) -> Path:
+    """Write ``zoo/<name>``; returns the folder.
+
+    The mean of two runs, one from the other, is often better than either (Wortsman et al. 2022, "Model soups").
+    """
     model = load(run)
-    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    state = model.state_dict()
+    if mean_with:
+        other = load(mean_with).state_dict()
+        state = {k: (v + other[k]) / 2 if v.is_floating_point() else v for k, v in state.items()}
+    state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     if not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
         sys.exit(f"{run}: a weight does not fit into half precision")
     card = (find(run) / CARD).read_text().rstrip()
