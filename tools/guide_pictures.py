@@ -21,7 +21,7 @@ from pentimento.data.degrade.steps import Creases, Dust, GaussianNoise, Gray, Sc
 from pentimento.runtime import Draws
 
 CROP = (slice(60, 400), slice(120, 560))
-STYLES, STRENGTH = ("van-gogh-rhone", "seurat-grande-jatte", "red-chalk"), 0.7
+STYLES = ("van-gogh-rhone", "seurat-grande-jatte", "red-chalk")
 TONES = ("light", "medium", "dark")
 
 
@@ -62,7 +62,7 @@ def restyled(path: Path) -> None:
         images.write(given, clean)
         for style in STYLES:
             made = Path(folder) / f"{style}.png"
-            api.stylize(str(given), [style], out=made, strength=STRENGTH)
+            api.stylize(str(given), [style], out=made)
             row.append(images.read(made).to_tensor())
     write(path, row, columns=2)
 
