@@ -43,7 +43,6 @@ __all__ = [
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-
 KEPT_BLOCK_BYTES = 32 << 20  # the largest that glibc allows
 KEPT_BYTES = 1 << 30
 
@@ -54,7 +53,7 @@ def tune_process() -> None:
 
     OpenMP's threads wait without spinning: on a small machine those that spin slow a neighbour tenfold. And glibc's
     malloc keeps up to 1 GiB of what is freed, in blocks of up to 32 MiB: torch frees and asks for the same maps in
-    every step, and to have them zeroed by the kernel each time was measured to take up to two fifths of one on a CPU.
+    every step, and to have them zeroed by the kernel each time was measured to take 8 to 38 % of one on a CPU.
     What the environment says already stays; other C libraries are left as they are.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "0")  # read when torch is imported
