@@ -116,7 +116,7 @@ def start_and_kill(arguments: Sequence[str], run: Path, past: int, total: int) -
     Returns:
         The steps of the checkpoint and of the last line of metrics.jsonl that the kill left.
     """
-    process = subprocess.Popen([sys.executable, *PENTIMENTO, *arguments], stdout=subprocess.DEVNULL, env=environment())
+    process = subprocess.Popen([sys.executable, *PENTIMENTO, *arguments], stdout=subprocess.DEVNULL)
     saved = logged = 0
     try:
         while process.poll() is None and not past <= saved < logged:
@@ -219,15 +219,14 @@ def save_recipe(folder: Path, recipe: dict[str, Any], steps: int, training: dict
 def call(runner: Sequence[str], arguments: Sequence[str], **variables: str) -> None:
     """Run a command to its end; what it said is shown only where it failed."""
     done = subprocess.run(
-        [sys.executable, *runner, *arguments], env=environment(**variables), capture_output=True, text=True, check=False
+        [sys.executable, *runner, *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.exit(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """This process's, with idle threads that sleep: busy waiting of two processes on two cores slows both tenfold."""
-    return {"GOMP_SPINCOUNT": "0", **os.environ, **variables}
 
 
 def load_state(run: Path) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pentimento.errors import InputError, StorageError
 from pentimento.runtime import (
+    SPINS,
     Draws,
     atomic_folder,
     atomic_write,
@@ -202,4 +203,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         assert os.environ["GOMP_SPINCOUNT"] == "7"
         monkeypatch.delenv("GOMP_SPINCOUNT")
         tune_process()
-        assert os.environ["GOMP_SPINCOUNT"] == "0"
+        assert os.environ["GOMP_SPINCOUNT"] == SPINS

@@ -43,6 +43,7 @@ __all__ = [
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+SPINS = "1000"  # turns of a loop
 KEPT_BLOCK_BYTES = 32 << 20  # the largest that glibc allows
 KEPT_BYTES = 1 << 30
 
@@ -51,12 +52,13 @@ KEPT_BYTES = 1 << 30
 def tune_process() -> None:
     """Set up a process that is all ours: for the command line, not for a library that others import.
 
-    OpenMP's threads wait without spinning: on a small machine those that spin slow a neighbour tenfold. And glibc's
-    malloc keeps up to 1 GiB of what is freed, in blocks of up to 32 MiB: torch frees and asks for the same maps in
-    every step, and to have them zeroed by the kernel each time was measured to take 8 to 38 % of one on a CPU.
+    OpenMP's threads spin for some microseconds before they sleep: those that sleep at once were measured to take up to
+    thrice as long over small pictures, those that spin for long, as they do by themselves, to slow a neighbour tenfold.
+    And glibc's malloc keeps up to 1 GiB of what is freed, in blocks of up to 32 MiB: torch frees and asks for the same
+    maps in every step, and to have them zeroed by the kernel each time was measured to take 8 to 38 % of one on a CPU.
     What the environment says already stays; other C libraries are left as they are.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")  # read when torch is imported
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
