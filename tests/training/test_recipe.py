@@ -99,7 +99,8 @@ def test_what_a_restorer_is_told_is_what_the_chain_tells():
         )
 
     noise, jpeg = {"kind": "gaussian_noise"}, {"kind": "jpeg"}
-    for fitting in (recipe("noise", noise), recipe("jpeg", noise, jpeg), recipe("nothing", noise), recipe("noise")):
+    both = (recipe("jpeg", noise, jpeg), recipe("noise", noise, jpeg))
+    for fitting in (recipe("noise", noise), *both, recipe("nothing", noise), recipe("noise")):
         _check_recipe(fitting, (0.0, 0.0))
     for other, units in ((recipe("jpeg", noise), "noise"), (recipe("noise", {"kind": "gray"}), "nothing")):
         with pytest.raises(

@@ -270,7 +270,7 @@ class Trainer:
         """On the device, and damaged as the recipe says; pairs are damaged already."""
         batch = batch.to(self.fabric.device)
         if self.recipe.degrade and batch.targets is None:
-            done = degrade(batch.images, self.recipe.degrade, draws)
+            done = degrade(batch.images, self.recipe.degrade, draws, self.recipe.told)
             damage = {"targets": done.targets, "masks": done.masks, "strengths": done.strengths}
             batch = replace(batch, images=done.images, **damage)
         if self.options.channels_last:

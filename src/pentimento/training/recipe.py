@@ -136,6 +136,12 @@ class Recipe(_Options):
     evaluate: EvaluateOptions = EvaluateOptions()
     networks: dict[str, str] = Field(default_factory=dict)  # that the loss borrows: its name for one -> name or path
 
+    @property
+    def told(self) -> Any:
+        """The kind of damage whose strength the model is told; None: it is told nothing."""
+        told = self.model.get("told", "nothing")
+        return None if told == "nothing" else told
+
 
 # ----------------------------------------------------------------------------------------------- reading
 def recipe_names() -> list[str]:

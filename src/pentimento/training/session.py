@@ -260,10 +260,10 @@ def _check_pictures(recipe: Recipe) -> None:
         raise RecipeError(f"second: a {recipe.family!r} learns from one set of pictures; leave [second] out")
     if recipe.degrade and (cls.unpaired or not (hasattr(cls, "restore") or hasattr(cls, "detect"))):
         raise RecipeError(f"degrade: a {recipe.family!r} learns from pictures as they are; leave [[degrade]] out")
-    told, units = recipe.model.get("told", "nothing"), [step.tells for step in recipe.degrade if step.tells]
-    if told != "nothing" and recipe.degrade and units[-1:] != [told]:
+    told, units = recipe.told, list(dict.fromkeys(step.tells for step in recipe.degrade if step.tells))
+    if told and recipe.degrade and told not in units:
         raise RecipeError(
-            f"model.told: {told!r} expected of [[degrade]], whose steps tell {units[-1] if units else 'nothing'}; "
+            f"model.told: {told!r} expected of [[degrade]], whose steps tell {', '.join(units) or 'nothing'}; "
             "change one or the other"
         )
 
@@ -274,7 +274,7 @@ def _check_pairs(recipe: Recipe, progress: ProgressCallback) -> None:
     Raises:
         RecipeError: how strong their damage is, or enlargement.
     """
-    if recipe.model.get("told", "nothing") != "nothing":
+    if recipe.told:
         raise RecipeError("model.told: pairs do not say how strong their damage is; set it to 'nothing'")
     if recipe.model.get("scale", 1) != 1:
         raise RecipeError("model.scale: both pictures of a pair are brought to one size; set it to 1")

@@ -231,6 +231,9 @@ def test_strengths_of_several_steps() -> None:
     assert told.strengths is not None
     worst = torch.minimum(*(tensor(told.facts[i]["quality"]) for i in (1, 2)))
     assert torch.allclose(told.strengths[:, 0, 0, 0], (100 - worst) / 100)
+    noise = degrade(x, [first, jpeg, Jpeg()], Draws(0, range(4)), told="noise").strengths
+    assert noise is not None
+    assert torch.allclose(noise * 255, torch.tensor(30.0))
 
 
 def test_gray_turns_the_target_gray_too_and_noise_leaves_it_so() -> None:

@@ -31,8 +31,8 @@ class Degraded:
         masks: (N, 1, H', W'), 1 where pixels are missing or locally damaged by any step, else 0. None: no step of the
             chain does that.
         strengths: (N, 1, H', W') in [0, 1], see `pentimento.capabilities.Restores`: sigma / 255 of noise, those of
-            several steps added as variances; or (100 - quality) / 100 of JPEG, the worst of several. A chain with both
-            says the kind that comes last. It is what was added when it was added: a later blur is not reckoned with.
+            several steps added as variances; or (100 - quality) / 100 of JPEG, the worst of several; of one kind, see
+            `degrade`. It is what was added when it was added: a later blur is not reckoned with.
             None: no step sets it.
         facts: a table for each step. ``"kind"``, its name; ``"applied"``, (N,) bool; and what was done to each sample
             in the units of the options, (N,): NaN, or False, where it was not applied. A step that was applied to no
@@ -46,7 +46,7 @@ class Degraded:
     facts: tuple[dict[str, Tensor | str], ...]
 
 
-def degrade(images: Tensor, steps: Sequence[Step], draws: Draws) -> Degraded:
+def degrade(images: Tensor, steps: Sequence[Step], draws: Draws, told: Unit | None = None) -> Degraded:
     """Damage pictures by one step after another.
 
     What happens to a sample depends on the seed, the training step, the position in the chain and the sample's index
@@ -57,6 +57,7 @@ def degrade(images: Tensor, steps: Sequence[Step], draws: Draws) -> Degraded:
             *downscale* needs it, the right and the bottom are cut to a multiple of the factor.
         steps: what to do.
         draws: of the same N samples.
+        told: the kind of damage whose strength is wanted; None: that of the last step that says one.
 
     Raises:
         DataError: another shape or type, or pictures too small to be downscaled.
@@ -66,9 +67,7 @@ def degrade(images: Tensor, steps: Sequence[Step], draws: Draws) -> Degraded:
     _check(images, draws)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         images = _cropped(images, math.prod(step.factor for step in steps if isinstance(step, Downscale)))
-        told: Unit | None = None
-        for step in steps:
-            told = step.tells or told
+        told = told or next((step.tells for step in reversed(steps) if step.tells), None)
         state = Degraded(images, images, None, None, ())
         for position, step in enumerate(steps):
             state = _stepped(state, step, f"degrade/{position}/{step.kind}", draws, told)
