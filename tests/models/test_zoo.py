@@ -67,6 +67,20 @@ def test_publishing_halves_the_weights_and_adds_the_figures(publish, tmp_path):
     assert (folder / CARD).read_text() == "# A GAN\n\n## Figures\n- 12 % better\n\n## Limits\n- digits only\n"
 
 
+def test_the_mean_of_two_runs_ships_where_they_have_one_shape(publish, tmp_path):
+    runs = {"one": {"width": 4}, "two": {"width": 4}, "other": {"width": 8}}
+    models = {name: build("gan", {"spec": SPEC, **config}).eval() for name, config in runs.items()}
+    for name, model in models.items():
+        save(model, tmp_path / name, card="")
+    folder = publish.publish(str(tmp_path / "one"), "mean", [], [], str(tmp_path / "two"))
+    one, two = (models[name].shipped_state() for name in ("one", "two"))
+    for name, value in load(folder).state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(value, ((one[name] + two[name]) / 2).half().float())
+    with pytest.raises(SystemExit, match="--mean-with: .*one expected, .*other has another"):
+        publish.publish(str(tmp_path / "one"), "x", [], [], str(tmp_path / "other"))
+
+
 def test_what_cannot_ship(publish, tmp_path):
     model = build("vae", {"spec": SPEC, "width": 4, "backbone": "mlp"}).eval()
     with torch.no_grad():
