@@ -116,7 +116,7 @@ def kind_cases(damage: Damage, chosen: argparse.Namespace) -> Iterator[Case]:
 
 
 def noise_kinds() -> dict[str, Damage]:
-    """Kinds of noise that a model for Gaussian noise was not trained on; (1, C, H, W) in and out."""
+    """Kinds of noise other than white Gaussian noise; (1, C, H, W) in and out."""
     root3 = 3**0.5
     sigma = KIND_SIGMA / 255
 
