@@ -54,8 +54,8 @@ NOTES = {
         PROTOCOL,
         "CBSD68. Salt and pepper strikes all channels of a pixel; correlated noise is the sum of 3x3 with weights "
         "1 2 1 both ways; Poisson-Gaussian noise has 100 electrons at white and 2 electrons of read noise. The blind "
-        "colour DnCNN was trained on sigma up to 55. Of the pictures that ours learned from last, a tenth had noise that "
-        "went through a Gaussian blur: near to the correlated one here.",
+        "colour DnCNN was trained on sigma up to 55. Of the pictures that ours learned from last, a tenth had noise "
+        "that went through a Gaussian blur: near to the correlated one here.",
         "![PSNR by sigma](../benchmarks/results/restoration-robust.svg)",
     ],
     "real": [
