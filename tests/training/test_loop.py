@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from pentimento import images
+from pentimento.data.degrade.steps import GaussianNoise, Jpeg
 from pentimento.errors import BusyError, DataError, ExistsError, ModelError, NotFoundError, RecipeError, TrainingError
 from pentimento.models import load, read_weights
+from pentimento.models.restorer import Restorer
 from pentimento.models.vae import VAE
 from pentimento.training.run_folder import RunFolder
 from pentimento.training.session import cross_validate, resume, start
@@ -83,6 +85,20 @@ def test_what_is_held_out_is_damaged_alike_at_every_validation(recipe, tmp_path)
     assert len(figures) > 1
     assert figures == pytest.approx([figures[0]] * len(figures), rel=1e-6)
     assert len({r["restorer/psnr"] for r in rows}) == len(rows)  # what is trained on is damaged anew
+
+
+def test_a_model_is_told_of_the_damage_that_it_asks_for_not_of_the_last(recipe, tmp_path, monkeypatch):
+    told, loss = [], Restorer.loss
+
+    def seen(self, player, batch, draws):
+        told.append(batch.strengths)
+        return loss(self, player, batch, draws)
+
+    monkeypatch.setattr(Restorer, "loss", seen)
+    steps = (GaussianNoise(sigma=(30, 30)), Jpeg(quality=(5, 5)))
+    start(recipe("restorer", total_kimg=0.016).model_copy(update={"degrade": steps}), "digits", tmp_path / "run")
+    assert told
+    assert all(torch.allclose(strengths * 255, torch.tensor(30.0)) for strengths in told)
 
 
 def test_pairs_are_not_damaged_and_that_is_said(recipe, tmp_path):
