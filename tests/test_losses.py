@@ -93,6 +93,17 @@ def test_kl_against_torch():
     assert torch.allclose(losses.kl_standard_normal(mean, logvar), expected, rtol=1e-4)
 
 
+def test_a_decibel_counts_alike_in_good_and_bad_pictures():
+    bad = torch.rand(1, 3, 8, 8).square()
+    good, best = 1e-2 * bad, 1e-7 * bad  # that is above 50 dB, where it counts less
+    gained = [losses.log_squared_distance(m) - losses.log_squared_distance(0.5 * m) for m in (bad, good, best)]
+    torch.testing.assert_close(gained[0], torch.tensor([math.log(2.0)]), rtol=1e-3, atol=0)
+    torch.testing.assert_close(gained[1], gained[0], rtol=0.02, atol=0)
+    assert gained[2] < 0.01 * gained[0]
+    by_hand = losses.log_squared_distance(torch.full((2, 3, 4, 4), 9e-5))
+    torch.testing.assert_close(by_hand, torch.full((2,), math.log(10.0)))
+
+
 def test_perceptual_distance_by_hand():
     """One layer with vectors at 90 degrees (distance 2) and equal ones up to length (0); another all equal."""
     a = {"x": torch.tensor([[1.0, 5.0], [0.0, 0.0]])[None, :, None], "y": torch.ones(1, 3, 2, 2)}

@@ -27,6 +27,7 @@ __all__ = [
     "gradient_penalty",
     "gram",
     "kl_standard_normal",
+    "log_squared_distance",
     "logistic_log_mass",
     "logistic_log_prob",
     "mean_and_deviation",
@@ -175,6 +176,7 @@ class PictureLosses(BaseModel):
     l1: Weight = 0.0
     l2: Weight = 0.0
     charbonnier: Weight = 0.0
+    psnr: Weight = 0.0  # see `log_squared_distance`
     perceptual: Weight = 0.0  # see `perceptual_distance`
     adversarial: Weight = 0.0  # of a discriminator of patches
 
@@ -185,6 +187,15 @@ L1 = PictureLosses(l1=1.0)
 def charbonnier(difference: Tensor, scale: float = 1e-3) -> Tensor:
     """``sqrt(d^2 + scale^2)``: L1 that is smooth where it is small (Charbonnier et al. 1994; Lai et al. 2017)."""
     return (difference.square() + scale**2).sqrt()
+
+
+def log_squared_distance(squares: Tensor, floor: float = 1e-5) -> Tensor:
+    """``log(1 + m / floor)``, (N,), of squared differences (N, C, H, W) with the means m of each picture.
+
+    Down by as much for every dB of PSNR, however clean the picture is already, where the mean of the squares lets the
+    worst picture decide (Chen et al. 2021, HINet, section 3.3); but for those above 50 dB, `floor`, less and less.
+    """
+    return torch.log1p(squares.flatten(1).mean(1) / floor)
 
 
 # ------------------------------------------------------------------------------------------- perceptual

@@ -20,11 +20,20 @@ from torch.nn import functional as F  # noqa: N812
 from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
 from pentimento.layers import HOLE_GRID_PX, HOLE_REACH_PX, PatchDiscriminator, fill_holes, pad_to_multiple
-from pentimento.losses import PictureLosses, charbonnier, discriminator_loss, generator_loss, perceptual_distance
+from pentimento.losses import (
+    PictureLosses,
+    charbonnier,
+    discriminator_loss,
+    generator_loss,
+    log_squared_distance,
+    perceptual_distance,
+)
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
-__all__ = ["RestoringModel", "StrengthEstimator", "Told"]
+__all__ = ["FEW", "RestoringModel", "StrengthEstimator", "Told", "mistold"]
+
+FEW = 4 / 255  # of the strength: about as much as the guess is wrong by
 
 Told = Literal["nothing", "noise", "jpeg"]
 
@@ -35,6 +44,7 @@ class RestoringModel(Model):
     Args:
         spec: of the clean pictures.
         told: see `pentimento.capabilities.Restores`.
+        told_wrong: share of the pictures, in training, of which s is told wrong: see `mistold`.
         takes_masks: likewise.
         losses: weights.
         mask_weight: how many times as much a missing pixel counts as another, in the losses of pixels.
@@ -47,10 +57,19 @@ class RestoringModel(Model):
     takes_masks: bool = False
 
     def __init__(
-        self, spec: DataSpec, told: Told, takes_masks: bool, losses: PictureLosses, mask_weight: float, lr: float
+        self,
+        spec: DataSpec,
+        told: Told,
+        told_wrong: float,
+        takes_masks: bool,
+        losses: PictureLosses,
+        mask_weight: float,
+        lr: float,
     ) -> None:
         super().__init__()
-        self.told = told
+        if told_wrong and told == "nothing":
+            raise ModelError("told_wrong: nothing is told; set told to 'noise' or 'jpeg', or leave it at 0")
+        self.told, self.told_wrong = told, told_wrong
         self.takes_masks = takes_masks
         if not any(losses.model_dump().values()):
             raise ModelError("losses: none has a weight above 0; l1 = 1.0 is usual")
@@ -93,7 +112,7 @@ class RestoringModel(Model):
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`. Each pass is to give the clean picture; the last one is compared in `"psnr"`, in dB."""
-        y, seen, x = self._training_pair(batch)
+        y, seen, x = self._training_pair(batch, draws)
         if player == "discriminator":
             with torch.no_grad():
                 made = self._first(y, seen, self.passes)[-1]
@@ -112,13 +131,13 @@ class RestoringModel(Model):
 
     def check(self, batch: Batch) -> None:
         """See `Model.check`."""
-        self._training_pair(batch)
+        self._training_pair(batch, Draws(0, range(len(batch))))
 
     def validate(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.validate`."""
         return self.loss("restorer", batch, draws)
 
-    def _training_pair(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _training_pair(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """y, what is seen, and x.
 
         Raises:
@@ -138,7 +157,10 @@ class RestoringModel(Model):
                 f"scale: {self.scale} makes {wanted} of these pictures, but their targets are "
                 f"{tuple(batch.targets.shape[2:])} (height, width); it must match the step 'downscale' of [[degrade]]"
             )
-        y, seen = self._seen(batch.images, batch.masks, batch.strengths)
+        strengths = batch.strengths
+        if self.told_wrong and strengths is not None:
+            strengths = mistold(strengths, self.told_wrong, draws)
+        y, seen = self._seen(batch.images, batch.masks, strengths)
         return y, seen, batch.targets
 
     def _distance(self, made: Tensor, x: Tensor, masks: Tensor | None) -> Tensor:
@@ -156,6 +178,8 @@ class RestoringModel(Model):
         ):
             if weight:
                 total = total + weight * (values() * counted).mean()
+        if weights.psnr:
+            total = total + weights.psnr * log_squared_distance(difference.square() * counted).mean()
         if weights.perceptual:
             network: Any = self.attached["perceptual"]
             distance = perceptual_distance(*(network.maps(_in_colour(images)) for images in (made, x)))
@@ -256,6 +280,18 @@ class StrengthEstimator(nn.Module):
             x = torch.log1p(255 * torch.cat([across, down], 1).abs())
         guess: Tensor = self.body(x)
         return guess
+
+
+def mistold(strengths: Tensor, share: float, draws: Draws) -> Tensor:
+    """What a network is told so as not to believe all of it: of a `share` of the pictures it is wrong.
+
+    There, as much as twice or as little as half, all ratios alike, and by up to `FEW` more: a picture without any
+    noise is told of some too. (N, 1, ...) -> the same.
+    """
+    shape = (-1, *[1] * (strengths.ndim - 1))
+    wrong = (draws.uniform("told wrong") < share).view(shape)
+    times, more = 2 ** draws.uniform("told times", low=-1, high=1), draws.uniform("told more", high=FEW)
+    return torch.where(wrong, strengths * times.view(shape) + more.view(shape), strengths)
 
 
 def _in_colour(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pentimento.errors import ModelError, RecipeError
 from pentimento.layers import UNet
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build, load, save
-from pentimento.restoring import StrengthEstimator
+from pentimento.restoring import FEW, StrengthEstimator, mistold
 from pentimento.runtime import Draws
 
 N = 2
@@ -28,8 +28,12 @@ VARIANTS = {
     "thrice": ("restorer", {"scale": 3}),
     "losses": (
         "restorer",
-        {"losses": {"l1": 1, "l2": 1, "charbonnier": 1, "adversarial": 0.1, "perceptual": 1}, "told": "noise"},
+        {
+            "losses": {"l1": 1, "l2": 1, "charbonnier": 1, "psnr": 1, "adversarial": 0.1, "perceptual": 1},
+            "told": "noise",
+        },
     ),
+    "mistold": ("restorer", {"told": "noise", "told_wrong": 0.5}),
     "recurrent": ("recurrent", {"told": "noise", "passes": 3}),
     "recurrent-masked": ("recurrent", {"takes_masks": True, "passes": 2, "shrink": 1}),
 }
@@ -185,9 +189,43 @@ def test_the_losses_are_a_weighted_sum():
         model.losses = model.losses.model_copy(update={"l1": 0.0, **weights})
         return float(model.loss("restorer", make_batch(model, (3, 8, 8)), Draws(0, range(N)))["loss"].detach())
 
-    alone = [loss(l1=1.0), loss(l2=1.0), loss(charbonnier=1.0)]
+    alone = [loss(**{name: 1.0}) for name in ("l1", "l2", "charbonnier", "psnr")]
     assert alone[0] == pytest.approx(alone[2], rel=1e-3)
-    assert loss(l1=2.0, l2=3.0, charbonnier=0.5) == pytest.approx(2 * alone[0] + 3 * alone[1] + 0.5 * alone[2])
+    weighted = 2 * alone[0] + 3 * alone[1] + 0.5 * alone[2] + 4 * alone[3]
+    assert loss(l1=2.0, l2=3.0, charbonnier=0.5, psnr=4.0) == pytest.approx(weighted)
+
+
+class TestToldWrong:
+    """What keeps a network from believing all that it is told."""
+
+    def test_of_a_share_of_the_pictures_by_up_to_twice_or_half_and_a_little_more(self):
+        told = mistold(torch.full((4000, 1, 1, 1), 0.2), 0.25, Draws(0, range(4000))).flatten()
+        wrong = told[told != 0.2]
+        assert len(wrong) / 4000 == pytest.approx(0.25, abs=0.03)
+        assert 0.1 <= wrong.min() < 0.11
+        assert 0.39 < wrong.max() < 0.4 + FEW
+        nothing = mistold(torch.zeros(4000, 1, 1, 1), 1.0, Draws(0, range(4000)))
+        assert nothing.mean() == pytest.approx(FEW / 2, rel=0.05)
+
+    def test_a_map_is_wrong_by_one_factor(self):
+        varying = torch.rand(6, 1, 4, 4) + 0.5
+        told = mistold(varying, 1.0, Draws(0, range(6)))
+        slope = (told - told[..., :1, :1])[..., 1:, 1:] / (varying - varying[..., :1, :1])[..., 1:, 1:]
+        torch.testing.assert_close(slope, slope[..., :1, :1].expand_as(slope), rtol=1e-3, atol=1e-4)
+
+    def test_the_guess_is_still_taught_the_truth_and_the_network_the_untruth(self):
+        right, wrong = make_model("noise"), make_model("mistold")
+        wrong.load_state_dict(right.state_dict())
+        batch, draws = make_batch(right, (3, 16, 16)), Draws(0, [1, 6])
+        batch.strengths[:] = 0.2
+        assert (mistold(batch.strengths, 0.5, draws) != batch.strengths).any()
+        told, mistaken = (model.loss("restorer", batch, draws) for model in (right, wrong))
+        assert told["guess_error"] == mistaken["guess_error"]
+        assert told["loss"] != mistaken["loss"]
+
+    def test_not_where_nothing_is_told(self):
+        with pytest.raises(ModelError, match="told_wrong: nothing is told; set told to"):
+            build("restorer", {"spec": DataSpec(channels=3, height_px=8, width_px=8), "told_wrong": 0.1})
 
 
 def test_a_missing_pixel_counts_as_many_times_as_said():

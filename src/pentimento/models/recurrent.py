@@ -35,6 +35,7 @@ class Recurrent(RestoringModel):
         passes: in training, and the usual number afterwards.
         shrink: side of the blocks of pixels that become channels.
         told: what is said about the damage in numbers: nothing, the noise, or the JPEG quality.
+        told_wrong: share of the pictures, in training, of which that is wrong, up to twice or half.
         takes_masks: whether it is told where pixels are missing.
         losses: weights, of each pass.
         mask_weight: how many times as much a missing pixel counts.
@@ -52,12 +53,13 @@ class Recurrent(RestoringModel):
         passes: Annotated[int, Field(ge=1)] = 4,
         shrink: Literal[1, 2, 4] = 2,
         told: Told = "nothing",
+        told_wrong: Annotated[float, Field(ge=0, le=1)] = 0.0,
         takes_masks: bool = False,
         losses: PictureLosses = L1,
         mask_weight: Annotated[float, Field(ge=1)] = 1.0,
         lr: Annotated[float, Field(gt=0)] = 1e-3,
     ) -> None:
-        super().__init__(spec, told, takes_masks, losses, mask_weight, lr)
+        super().__init__(spec, told, told_wrong, takes_masks, losses, mask_weight, lr)
         self.shrink, self.widths, self.trained_passes = shrink, widths, passes
         channels, self.thought = spec.channels * shrink**2, widths[0]
         self.network = UNet(self.in_channels * shrink**2 + channels + self.thought, self.thought, widths, blocks)

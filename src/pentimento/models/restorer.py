@@ -33,6 +33,7 @@ class Restorer(RestoringModel):
         shrink: side of the blocks of pixels that become channels.
         scale: of the enlargement.
         told: what is said about the damage in numbers: nothing, the noise, or the JPEG quality.
+        told_wrong: share of the pictures, in training, of which that is wrong, up to twice or half.
         takes_masks: whether it is told where pixels are missing.
         losses: weights.
         mask_weight: how many times as much a missing pixel counts.
@@ -50,12 +51,13 @@ class Restorer(RestoringModel):
         shrink: Literal[1, 2, 4] = 2,
         scale: Literal[1, 2, 3, 4] = 1,
         told: Told = "nothing",
+        told_wrong: Annotated[float, Field(ge=0, le=1)] = 0.0,
         takes_masks: bool = False,
         losses: PictureLosses = L1,
         mask_weight: Annotated[float, Field(ge=1)] = 1.0,
         lr: Annotated[float, Field(gt=0)] = 1e-3,
     ) -> None:
-        super().__init__(spec, told, takes_masks, losses, mask_weight, lr)
+        super().__init__(spec, told, told_wrong, takes_masks, losses, mask_weight, lr)
         self.scale, self.shrink, self.widths = scale, shrink, widths
         self.network = UNet(self.in_channels * shrink**2, spec.channels * (shrink * scale) ** 2, widths, blocks)
 
