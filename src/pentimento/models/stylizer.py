@@ -129,7 +129,7 @@ class Stylizer(Model):
             x, s = x.expand(2, -1, -1, -1), s.expand(2, -1, -1, -1)
         kept = max(1, len(x) // 4)
         strength = (torch.arange(len(x), device=x.device) >= kept).float().view(-1, 1, 1, 1)
-        y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]].float()
+        y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]]
         painted = y[kept:].clamp(-MARGIN, 1 + MARGIN)  # Gram matrices grow with the fourth power
         content, style = self._distances(painted, x[kept:], s[kept:])
         smooth = total_variation(painted)
@@ -189,7 +189,7 @@ class Stylizer(Model):
     ) -> Tensor:
         """See `Stylizes`."""
         a = torch.full((len(images), 1, 1, 1), strength, device=images.device)
-        made: Tensor = self.decoder(self.content_maps(images), styles, a, moments).float()
+        made: Tensor = self.decoder(self.content_maps(images), styles, a, moments)
         return made[..., : images.shape[2], : images.shape[3]]
 
     @property
@@ -257,7 +257,7 @@ class StyleDecoder(nn.Module):
             x = g if x is None else g + F.interpolate(self.ascend[k](x), scale_factor=2, mode="bilinear")
             for block in cast(nn.ModuleList, self.blocks[k]):
                 x = block(x, styles, strength)
-        return (F.pixel_shuffle(self.tail(x), self.shrink) + 1) / 2
+        return (F.pixel_shuffle(self.tail(x).float(), self.shrink) + 1) / 2  # in bf16, 1 + x has steps of 2 of 255
 
 
 class Block(nn.Module):
