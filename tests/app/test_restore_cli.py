@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from sklearn.datasets import load_sample_image
 
 from pentimento import images, large
 from pentimento.app import cli
@@ -464,6 +465,14 @@ def test_the_model_follows_from_what_is_asked():
     assert _default_model(None, None, False, False, True) == "old-photo"
     with pytest.raises(InputError, match="--scale: 2 or 4 expected, got 3"):
         _default_model(3, None, False, False, False)
+
+
+def test_the_quality_is_guessed_where_the_blocks_begin(restore):
+    """Seen from the middle of a block, a quality of 12 was taken for one of 39."""
+    Image.fromarray(load_sample_image("china.jpg")[:420, :500]).save("in.jpg", quality=12)
+    code, out, _ = restore("in.jpg", "--out", "o.png", "--model", "dejpeg", model=None)
+    assert code == 0
+    assert out["guessed"]["o.png"] == pytest.approx(12, abs=4)
 
 
 def test_png_bytes_in_a_jpeg_name_are_read_for_what_they_are(restore):

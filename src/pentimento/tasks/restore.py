@@ -27,6 +27,7 @@ from pentimento.tasks.tiles import Window
 __all__ = ["Restored", "Wishes", "find_damage", "guess_strength", "restore_file", "restored"]
 
 GUESS_PX, GUESSES = 256, 4  # the strength is guessed from at most so many squares of this side, each way
+JPEG_GRID_PX = 16  # of its blocks, with colours at half the size
 GROWTH_PX = 2  # found damage is widened by so much: its edges are damaged too
 
 
@@ -214,9 +215,9 @@ def guess_strength(model: Model, picture: AnyPicture) -> float:
 
 
 def _spread(side: int) -> list[int]:
-    """Where squares begin along a side: as many as cover it, at most `GUESSES`."""
+    """Where squares begin along a side: as many as cover it, at most `GUESSES`; all where a block of JPEG begins."""
     many, room = min(GUESSES, -(-side // GUESS_PX)), max(0, side - GUESS_PX)
-    return [round(k * room / max(1, many - 1)) for k in range(many)]
+    return [k * room // max(1, many - 1) // JPEG_GRID_PX * JPEG_GRID_PX for k in range(many)]
 
 
 def _run(model: Model, patch: Tensor, mask: Tensor | None, strength: float | None, wishes: Wishes) -> Tensor:
