@@ -15,9 +15,11 @@ from pentimento.layers import (
     Pyramid,
     add_spectral_norm,
     centre_fit,
+    pad_to_multiple,
     truncate_normal,
 )
 from pentimento.model import Attribute, Condition, DataSpec
+from pentimento.models import load
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -116,3 +118,27 @@ def test_a_patch_is_judged_by_26_pixels_a_side():
     seen = images.grad.abs().sum((0, 1)) > 0
     assert (seen.any(0).sum(), seen.any(1).sum()) == (26, 26)
     assert judge(images[:, :, :1, :3]).shape == (1, 1, 1)
+
+
+def test_what_is_padded_is_mirrored_where_there_is_enough():
+    x = torch.arange(20.0).view(1, 1, 4, 5)
+    padded = pad_to_multiple(x, 3)
+    assert padded.shape == (1, 1, 6, 6)
+    torch.testing.assert_close(padded[..., :4, :5], x)
+    torch.testing.assert_close(padded[..., 4:, :], padded[..., [2, 1], :])
+    torch.testing.assert_close(padded[..., 5], padded[..., 3])
+    assert pad_to_multiple(x, 1) is x
+    torch.testing.assert_close(pad_to_multiple(x[..., :1, :1], 8), x[..., :1, :1].expand(1, 1, 8, 8))
+
+
+def test_noise_is_taken_away_at_the_border_of_a_picture_of_any_size():
+    """Where the last rows were repeated, their noise made streaks, and stayed."""
+    clean = torch.linspace(0.3, 0.7, 256).expand(1, 3, 256, 256)
+    noisy = clean + 25 / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    model, told = load("denoise"), torch.full((1, 1, 1, 1), 25 / 255)
+    with torch.no_grad():
+        within, at_the_border = (model.restore(noisy[..., :side, :side], None, told) for side in (256, 244))
+    errors = [
+        (made[..., 240:244, :244] - clean[..., 240:244, :244]).square().mean() for made in (within, at_the_border)
+    ]
+    assert errors[1] < 3 * errors[0]

@@ -14,10 +14,16 @@ FEATURE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """(N, C, H, W) with its last rows and columns repeated until both sides are divisible by `multiple`."""
+    """(N, C, H, W) with its last rows and columns mirrored until both sides are divisible by `multiple`.
+
+    Repeated, noise makes streaks, and a network takes those for something seen. Only where there are too few to mirror
+    are they repeated.
+    """
     height, width = x.shape[2:]
     below, right = -height % multiple, -width % multiple
-    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+    if not (below or right):
+        return x
+    return F.pad(x, (0, right, 0, below), mode="reflect" if below < height and right < width else "replicate")
 
 
 class UNet(nn.Module):
