@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import gc
 import io
 import os
 import random
@@ -573,10 +574,11 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     once()
+    gc.collect()  # what tests before this one left open is closed when it is collected, and not while we count
     before = once()
     for _ in range(5):
         after = once()
-    assert after == before
+    assert after <= before
 
 
 # ---------------------------------------------------------------------------------------------- writing
