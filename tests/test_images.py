@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import gc
+import hashlib
 import io
 import os
 import random
