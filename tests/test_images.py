@@ -579,6 +579,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     for _ in range(5):
         after = once()
     assert after <= before
+    assert not [fd for fd in Path("/proc/self/fd").iterdir() if tmp_path in Path(os.path.realpath(fd)).parents]
 
 
 # ---------------------------------------------------------------------------------------------- writing
