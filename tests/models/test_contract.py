@@ -11,7 +11,7 @@ import torch
 from pentimento.capabilities import Encodes, Intervenes, Predicts, Samples, Scores, require
 from pentimento.errors import ModelError
 from pentimento.model import Attribute, Batch, Condition, DataSpec
-from pentimento.models import MODELS, build, load, save
+from pentimento.models import MODELS, build, config_schema, load, save
 from pentimento.runtime import Draws
 from pentimento.sampling import default_condition, run_stages, sample_chunks
 
@@ -127,9 +127,9 @@ def test_saved_and_loaded_is_the_same(variant, tmp_path):
     save(model, tmp_path, card="# card\n")
     loaded = load(tmp_path)
     assert type(loaded) is type(model)
-    assert {k: v for k, v in loaded.config.items() if k != "augment"} == {
-        k: tuple(v) if isinstance(v, list) else v for k, v in model.config.items() if k != "augment"
-    }
+    schema = config_schema(model.family)
+    assert schema.model_validate(loaded.config) == schema.model_validate(model.config)
+    assert loaded.config.keys() == schema.model_fields.keys(), "what was left out is written too"
     state = loaded.state_dict()
     assert state.keys() == model.shipped_state().keys()
     for name, value in model.shipped_state().items():

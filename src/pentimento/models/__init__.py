@@ -124,14 +124,14 @@ def save(model: Model, folder: Path, card: str, weights: Mapping[str, Tensor] | 
     """Write a model folder; each file appears whole or not at all.
 
     Args:
-        model: whose family and config are written.
+        model: whose family and config are written, defaults too: those of a later version may be others.
         folder: made where missing.
         card: Markdown for a person.
         weights: by name, e.g. the EMA's; default those of `model` that ship.
     """
     state = model.shipped_state() if weights is None else weights
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
-    config = {k: v.model_dump(mode="json") if isinstance(v, pydantic.BaseModel) else v for k, v in model.config.items()}
+    config = config_schema(model.family).model_validate(dict(model.config)).model_dump(mode="json")
     document = {"format": FORMAT, "pentimento": __version__, "family": model.family, "config": config}
     with atomic_write(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n")
