@@ -118,6 +118,23 @@ def test_relative_distance_by_hand():
     torch.testing.assert_close(losses.relative_distance(made, wanted), torch.tensor([1.0, 4.0, 1.0]))
 
 
+def test_grain_distance_by_hand():
+    """Even pictures differ in one band of four; a chessboard is in another band alone, and has no palette."""
+    even = torch.ones(1, 1, 6, 6)
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(3, 3)[None, None]
+    cases = torch.cat([even, even, even, board]), torch.cat([even, 2 * even, even + board, 3 * board])
+    wanted = [0.0, (1 - 4) ** 2 / (1 + 4**2) / 4, 1 / 4, (1 - 9) ** 2 / (1 + 9**2) / 4]
+    torch.testing.assert_close(losses.grain_distance(*cases), torch.tensor(wanted))
+    torch.testing.assert_close(losses.grain_distance(*cases[::-1]), torch.tensor(wanted))
+
+
+def test_grain_distance_tells_which_colours_go_together_and_down_from_across():
+    ramp = torch.arange(8.0).expand(8, 8)
+    red_with_green, red_against_green = (torch.stack([ramp, f, 0 * ramp])[None] for f in (ramp, ramp.flip(1)))
+    assert losses.grain_distance(red_with_green, red_against_green) > 0.2
+    assert losses.grain_distance(red_with_green, red_with_green.mT) >= 0.5
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gram_by_hand_and_its_gradient(layout, weighted):

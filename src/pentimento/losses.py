@@ -25,6 +25,7 @@ __all__ = [
     "gaussian_log_prob",
     "generator_loss",
     "gradient_penalty",
+    "grain_distance",
     "gram",
     "kl_standard_normal",
     "log_squared_distance",
@@ -264,6 +265,28 @@ def relative_distance(made: Tensor, wanted: Tensor) -> Tensor:
     """
     length = wanted.square().flatten(1).sum(1).clamp(min=1e-8)
     return (made - wanted).square().flatten(1).sum(1) / length
+
+
+def grain_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """How far palette and grain are apart, (N,), of two (N, C, H, W) pictures of 2x2 pixels or more: from 0 to 1.
+
+    The mean of ``||A - B||^2 / (||A||^2 + ||B||^2)`` over the four bands of the Haar transform at every position, A
+    and B the Gram matrices of a band's colours: the coarse band is the palette, the others are grain. Networks that
+    recognise things hardly see the finest grain, and a picture made to please one of them has too much of it.
+    """
+    bands = zip(_haar_bands(made), _haar_bands(wanted), strict=True)
+    grams = [(gram(a).flatten(1), gram(b).flatten(1)) for a, b in bands]
+    apart = [(a - b).square().sum(1) / (a.square() + b.square()).sum(1).clamp(min=1e-12) for a, b in grams]
+    return torch.stack(apart).mean(0)
+
+
+def _haar_bands(x: Tensor) -> list[Tensor]:
+    """Halved sums and differences of neighbours, down and across: four of (N, C, H - 1, W - 1)."""
+    bands = [x]
+    for dim in (2, 3):
+        halves = [(b.narrow(dim, 1, b.shape[dim] - 1), b.diff(dim=dim) / 2) for b in bands]
+        bands = [band for after, half in halves for band in (after - half, half)]
+    return bands
 
 
 def mean_and_deviation(maps: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from pentimento.features import open_network
 from pentimento.losses import mean_and_deviation
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build
-from pentimento.models.stylizer import Stylizer
+from pentimento.models.stylizer import Stylizer, softened
 from pentimento.runtime import Draws
 
 SPEC = DataSpec(channels=3, height_px=32, width_px=32)
@@ -79,8 +79,19 @@ def test_a_part_of_a_picture_with_the_moments_of_the_whole():
     assert not torch.allclose(model.stylize(part, style)[inner], wanted, atol=1e-3)
 
 
+def test_softening_keeps_what_is_even_and_takes_most_of_the_finest_ripple():
+    torch.testing.assert_close(softened(torch.full((1, 3, 5, 7), 0.3)), torch.full((1, 3, 5, 7), 0.3))
+    stripes = torch.tensor([1.0, -1.0]).tile(5).expand(2, 3, 8, 10)
+    board = stripes * torch.tensor([1.0, -1.0]).tile(4)[:, None]
+    for ripple, left in ((stripes, 0.75), (stripes.mT, 0.75), (board, 0.75**2)):
+        torch.testing.assert_close(softened(ripple)[..., 1:-1, 1:-1], left * ripple[..., 1:-1, 1:-1])
+    point = torch.zeros(1, 1, 5, 5).index_fill_(3, torch.tensor(2), 1.0)
+    torch.testing.assert_close(softened(point)[0, 0, 2], torch.tensor([0, 1 / 16, 14 / 16, 1 / 16, 0]))
+    assert softened(torch.ones(1, 3, 1, 1)).tolist() == [[[[1.0]]] * 3]
+
+
 def test_every_parameter_learns_and_the_loss_falls():
-    model = make(identity_weight=10.0)
+    model = make(identity_weight=10.0, grain_weight=1.0)
     model.attach("perceptual", open_network("perceptual"))
     batch = Batch(pictures(4), targets=pictures(4, seed=1).square())
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -95,6 +106,16 @@ def test_every_parameter_learns_and_the_loss_falls():
         found.append({k: float(v.detach()) for k, v in figures.items()})
     assert found[-1]["loss"] < 0.5 * found[0]["loss"]
     assert found[-1]["style"] < found[0]["style"]
+    assert found[-1]["grain"] < found[0]["grain"]
+
+
+def test_more_blocks_leave_a_network_as_it_was():
+    torch.manual_seed(0)
+    model, larger = make(), make(blocks=(3, 2))
+    missing, unexpected = larger.load_state_dict(model.state_dict(), strict=False)
+    assert missing and not unexpected and all(name.startswith("decoder.blocks.") for name in missing)
+    x, style = pictures(1), model.encode_style(pictures(1, seed=1))
+    torch.testing.assert_close(larger.stylize(x, style), model.stylize(x, style))
 
 
 def test_it_starts_with_the_stages_of_the_perceptual_network():
@@ -136,7 +157,7 @@ def test_what_it_refuses():
         build("stylizer", {"spec": DataSpec(channels=1, height_px=8, width_px=8)})
     with pytest.raises(ModelError, match="one number for each of the 2 widths expected, got 1"):
         make(blocks=(1,))
-    with pytest.raises(ModelError, match="one of them must be above 0; 1, 10, 100 and 0 are usual"):
+    with pytest.raises(ModelError, match="one of them must be above 0; 1, 10, 100, 0 and 0 are usual"):
         make(content_weight=0.0, style_weight=0.0, identity_weight=0.0)
     for asked in (Stylizer.check, lambda model, batch: model.loss("stylizer", batch, Draws(0, range(2), 0))):
         with pytest.raises(ModelError, match="name the paintings: --second"):

@@ -10,8 +10,9 @@ At a = 0 the decoder has the content's own maps and gives the content back. All 
 and sigma: measured over all tiles beforehand, they make the tiled picture the same as the whole one.
 
 Where we differ: the encoder is small and learned with the rest, where theirs is VGG-19; pixels are rearranged in
-blocks of 2, so that nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net), each
-normalized; the decoder's blocks are modulated. All for speed.
+blocks of 2, so that next to nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net),
+each normalized; the decoder's blocks are modulated. All for speed. What comes of it is softened a little, and its grain
+held to the painting's: a network that is asked to please another finds ripples to do it with, two pixels wide.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pentimento.capabilities import Reach
 from pentimento.data.fit import recolour
 from pentimento.errors import ModelError
 from pentimento.layers import FEATURE_LAYERS, feature_stages, pad_to_multiple
-from pentimento.losses import gram, mean_and_deviation, relative_distance, total_variation
+from pentimento.losses import grain_distance, gram, mean_and_deviation, relative_distance, total_variation
 from pentimento.model import Batch, DataSpec, Model, Player
 from pentimento.runtime import Draws
 
@@ -38,6 +39,7 @@ __all__ = ["Stylizer"]
 MARGIN = 0.25  # beyond white and black that the losses look at; what lies farther is called back
 MOST = 10.0  # that a layer can miss of a style
 CALL_BACK = 100.0  # weight of the squared distance from there
+SOFTNESS = 1 / 16  # of a pixel goes to each of its neighbours
 
 
 class Stylizer(Model):
@@ -58,6 +60,7 @@ class Stylizer(Model):
         style_weight: of the loss on the style's Gram matrices.
         identity_weight: of the loss at strength 0, for which a quarter of the pictures, at least one, are used.
         smooth_weight: of the total variation.
+        grain_weight: of the distance from the painting's palette and grain, see `pentimento.losses.grain_distance`.
         lr: learning rate.
     """
 
@@ -70,7 +73,7 @@ class Stylizer(Model):
         *,
         spec: DataSpec,
         widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (24, 64, 112, 144),
-        blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 1, 3),
+        blocks: tuple[Annotated[int, Field(ge=0)], ...] = (3, 3, 1, 3),
         shrink: Literal[2, 4] = 2,
         style_widths: Annotated[
             tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=len(FEATURE_LAYERS))
@@ -88,22 +91,23 @@ class Stylizer(Model):
         style_weight: Annotated[float, Field(ge=0)] = 10.0,
         identity_weight: Annotated[float, Field(ge=0)] = 100.0,
         smooth_weight: Annotated[float, Field(ge=0)] = 0.0,
+        grain_weight: Annotated[float, Field(ge=0)] = 0.0,
         lr: Annotated[float, Field(gt=0)] = 1e-3,
     ) -> None:
         super().__init__()
         if spec.channels != 3:
             raise ModelError("stylizer: paints in colour; set data.channels to 3")
-        if not any((content_weight, style_weight, identity_weight, smooth_weight)):
+        if not any((content_weight, style_weight, identity_weight, smooth_weight, grain_weight)):
             raise ModelError(
-                "content_weight, style_weight, identity_weight, smooth_weight: one of them must be above 0; 1, 10, 100 "
-                "and 0 are usual"
+                "content_weight, style_weight, identity_weight, smooth_weight, grain_weight: one of them must be above "
+                "0; 1, 10, 100, 0 and 0 are usual"
             )
         if len(blocks) != len(widths):
             raise ModelError(f"blocks: one number for each of the {len(widths)} widths expected, got {len(blocks)}")
         self.widths, self.content_layer, self.style_layers = widths, content_layer, tuple(style_layers)
         self.content_weight, self.style_weight = content_weight, style_weight
-        self.identity_weight, self.smooth_weight, self.lr = identity_weight, smooth_weight, lr
-        self.shrink = shrink
+        self.identity_weight, self.smooth_weight, self.grain_weight = identity_weight, smooth_weight, grain_weight
+        self.shrink, self.lr = shrink, lr
         self.encoder = ContentEncoder(widths, shrink)
         self.stages = feature_stages(style_widths)
         self.summary = nn.Linear(2 * sum(style_widths), style_dim)
@@ -132,11 +136,12 @@ class Stylizer(Model):
         y = self.decoder(self.encoder(x), self.encode_style(s), strength)[..., : x.shape[2], : x.shape[3]]
         painted = y[kept:].clamp(-MARGIN, 1 + MARGIN)  # Gram matrices grow with the fourth power
         content, style = self._distances(painted, x[kept:], s[kept:])
-        smooth = total_variation(painted)
-        total = self.content_weight * content + self.style_weight * style + self.smooth_weight * smooth
+        smooth, grain = total_variation(painted), grain_distance(painted, s[kept:]).mean()
+        total = self.content_weight * content + self.style_weight * style
+        total = total + self.smooth_weight * smooth + self.grain_weight * grain
         total = total + self.identity_weight * (y[:kept] - x[:kept]).square().mean()
         total = total + CALL_BACK * (y[kept:] - painted).square().mean()
-        return {"loss": total, "content": content.detach(), "style": style.detach()}
+        return {"loss": total, "content": content.detach(), "style": style.detach(), "grain": grain.detach()}
 
     def check(self, batch: Batch) -> None:
         """See `Model.check`; the layers too must be there, and the pictures large enough for them."""
@@ -257,16 +262,22 @@ class StyleDecoder(nn.Module):
             x = g if x is None else g + F.interpolate(self.ascend[k](x), scale_factor=2, mode="bilinear")
             for block in cast(nn.ModuleList, self.blocks[k]):
                 x = block(x, styles, strength)
-        return (F.pixel_shuffle(self.tail(x).float(), self.shrink) + 1) / 2  # in bf16, 1 + x has steps of 2 of 255
+        made = softened(F.pixel_shuffle(self.tail(x).float(), self.shrink))
+        return (made + 1) / 2  # in bf16, 1 + x has steps of 2 of 255
 
 
 class Block(nn.Module):
-    """``x + conv(relu(conv(x)))``, with what is inside scaled and shifted by a style vector, where one is given."""
+    """``x + conv(relu(conv(x)))``, with what is inside scaled and shifted by a style vector, where one is given.
+
+    Begins as the identity: a trained network that is given more of them, with ``--init``, goes on from where it was.
+    """
 
     def __init__(self, channels: int, style_dim: int = 0) -> None:
         super().__init__()
         self.first, self.second = _conv(channels, channels), _conv(channels, channels)
         self.modulation = Modulation(style_dim, channels) if style_dim else None
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(cast(Tensor, self.second.bias))
 
     def forward(self, x: Tensor, styles: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
         h = self.first(x)
@@ -290,6 +301,14 @@ class Modulation(nn.Module):
         gamma, beta = self.affine(styles)[..., None, None].chunk(2, 1)
         out: Tensor = gamma.to(x.dtype) * x + beta.to(x.dtype)
         return out
+
+
+def softened(x: Tensor) -> Tensor:
+    """(N, C, H, W) after a step of diffusion, down and across: what is even stays, the finest ripple loses most."""
+    for dim, first, last in ((2, (0, 0, 1, 0), (0, 0, 0, 1)), (3, (1, 0, 0, 0), (0, 1, 0, 0))):
+        steps = x.diff(dim=dim)
+        x = x + SOFTNESS * (F.pad(steps, last) - F.pad(steps, first))
+    return x
 
 
 def _conv(n: int, m: int) -> nn.Conv2d:
