@@ -174,6 +174,9 @@ def stylizer():
     spec = DataSpec(channels=3, height_px=32, width_px=32)
     config = {"widths": (8, 12), "blocks": (1, 1), "style_widths": (4, 8), "style_dim": 6}
     model = build("stylizer", {"spec": spec, **config}).eval()
+    for module in model.modules():
+        if hasattr(module, "second"):
+            module.second.reset_parameters()  # a block begins as the identity
     for module in model.decoder.modules():
         if hasattr(module, "affine"):
             module.affine.weight.data.mul_(20)  # so that styles differ before anything is learned

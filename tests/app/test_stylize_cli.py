@@ -29,6 +29,9 @@ def models(tmp_path_factory):
     for seed, name in enumerate(("painter", "other")):
         torch.manual_seed(seed)
         model = build("stylizer", {"spec": SPEC, **STYLIZER})
+        for module in model.modules():
+            if hasattr(module, "second"):
+                module.second.reset_parameters()  # a block begins as the identity
         for module in model.decoder.modules():
             if hasattr(module, "affine"):
                 module.affine.weight.data.mul_(20)
