@@ -37,6 +37,7 @@ __all__ = [
     "choose_precision",
     "derive_seed",
     "no_progress",
+    "return_freed_memory",
     "seed_modules",
     "tune_process",
 ]
@@ -65,6 +66,16 @@ def tune_process() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-3, KEPT_BLOCK_BYTES)  # M_MMAP_THRESHOLD
         mallopt(-1, KEPT_BYTES)  # M_TRIM_THRESHOLD
+
+
+def return_freed_memory() -> None:
+    """Give the system what this process has freed and glibc still holds; other C libraries do as they see fit.
+
+    For between two parts of a long work that must stay within a budget: what is freed in blocks of one part's sizes
+    fits the next part's badly, and what glibc holds grows from part to part.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 # ---------------------------------------------------------------------------------------------- progress

@@ -28,7 +28,7 @@ from pentimento.colour import Pixels
 from pentimento.errors import InputError, ModelError
 from pentimento.images import BoolArray, Picture
 from pentimento.large import LargePicture, Writer
-from pentimento.runtime import Progress, ProgressCallback, no_progress
+from pentimento.runtime import Progress, ProgressCallback, no_progress, return_freed_memory
 from pentimento.tasks.memory import LEAST_SHARE
 
 __all__ = [
@@ -311,6 +311,8 @@ def run(
 
     def tile(window: Window) -> Tensor:
         """(C', scale * h, scale * w)"""
+        if plan.count > 1:
+            return_freed_memory()  # or it would add to the next tile's
         made = function(source.read(window), window).to("cpu", torch.float32)
         size = (scale * window.height, scale * window.width)
         if made.ndim != 4 or len(made) != 1 or made.shape[2:] != size:
@@ -368,5 +370,6 @@ def visit(
                 (plan.rows.core(row), plan.columns.core(column)),
             )
         )
+        return_freed_memory()
         function(source.read(window), window, core)
         progress(Progress(stage, next(done), plan.count, "tiles"))
