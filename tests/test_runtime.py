@@ -199,6 +199,18 @@ return_freed_memory()
 print(before - held_mib())
 """
 
+    HUGE = """
+import re
+from pentimento.runtime import tune_process
+tune_process()
+import torch
+map_ = torch.ones(1 << 24)  # 64 MiB
+areas = open("/proc/self/smaps").read().split("VmFlags:")
+sizes = [int(re.findall(r"^Size:\\s+(\\d+) kB", area, re.MULTILINE)[-1]) for area in areas[:-1]]
+asked = [" hg" in area.partition("\\n")[0] for area in areas[1:]]
+print(max((size for size, huge in zip(sizes, asked) if huge), default=0) // 1024)
+"""
+
     def alone(self, code, *arguments, **environment):
         """What another process prints, whose malloc nobody has set up."""
         plain = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
@@ -215,11 +227,19 @@ print(before - held_mib())
     def test_what_is_freed_is_kept_until_it_is_given_back(self):
         assert 250 <= self.alone(self.HELD) <= 256
 
-    def test_what_the_environment_says_of_waiting_threads_stays(self, monkeypatch):
+    @pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="no huge pages on request")
+    def test_maps_lie_in_huge_pages_unless_the_environment_says_otherwise(self):
+        assert self.alone(self.HUGE) >= 62  # of 64, whole pages of 2
+        assert self.alone(self.HUGE, THP_MEM_ALLOC_ENABLE="0") < 62
+
+    @pytest.mark.parametrize(
+        ("name", "ours"), [("GOMP_SPINCOUNT", SPINS), ("THP_MEM_ALLOC_ENABLE", "1")], ids=["threads", "pages"]
+    )
+    def test_what_the_environment_says_stays(self, monkeypatch, name, ours):
         monkeypatch.setenv("MALLOC_ARENA_MAX", "8")  # so that this process keeps its malloc
-        monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+        monkeypatch.setenv(name, "7")
         tune_process()
-        assert os.environ["GOMP_SPINCOUNT"] == "7"
-        monkeypatch.delenv("GOMP_SPINCOUNT")
+        assert os.environ[name] == "7"
+        monkeypatch.delenv(name)
         tune_process()
-        assert os.environ["GOMP_SPINCOUNT"] == SPINS
+        assert os.environ[name] == ours

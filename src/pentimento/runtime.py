@@ -57,9 +57,12 @@ def tune_process() -> None:
     thrice as long over small pictures, those that spin for long, as they do by themselves, to slow a neighbour tenfold.
     And glibc's malloc keeps up to 1 GiB of what is freed, in blocks of up to 32 MiB: torch frees and asks for the same
     maps in every step, and to have them zeroed by the kernel each time was measured to take 8 to 38 % of one on a CPU.
+    Maps of 2 MiB and more lie in huge pages where Linux has them on request: 7 % off a step of training, 12 to 14 %
+    off the processor's time for a picture in tiles.
     What the environment says already stays; other C libraries are left as they are.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch first asks for memory
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
