@@ -202,6 +202,8 @@ def real(model: Any, chosen: argparse.Namespace) -> list[Figure]:
 def jpeg_artefacts(model: Any, chosen: argparse.Namespace) -> list[Figure]:
     """Gray pictures through JPEG; DnCNN-3 is told nothing, so ours is not either."""
     methods: dict[str, Method] = {INPUT: unchanged, **told_and_blind(model, chosen)}
+    if model is not None:
+        methods[ENSEMBLE] = ours(model, chosen.precision, told=False, ensemble=True)
     if chosen.peers == "all":
         methods |= dncnn("DnCNN3.mat")
     figures = []
@@ -212,8 +214,9 @@ def jpeg_artefacts(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         note = f"The JPEG itself: {mean(found[INPUT])[0]:.2f} dB."
         if model is not None and model.told == "jpeg":
             note += f" Being told the quality is worth {gain(found, OURS, BLIND)}."
-        above = AIMS_JPEG.get(quality)
-        figures += compared(f"BSD68, quality {quality}", found, "DnCNN-3", ours=BLIND, aim_above=above, note=note)
+        above, title = AIMS_JPEG.get(quality), f"BSD68, quality {quality}"
+        figures += compared(title, found, "DnCNN-3", ours=BLIND, aim_above=above, note=note)
+        figures += ensemble_figures(f"{title}, --ensemble", found, "DnCNN-3", above=above, alone=BLIND)
     return figures
 
 
