@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageCms
 from sklearn.datasets import load_sample_image
 
+import pentimento
 from pentimento import images, large
 from pentimento.app import cli
 from pentimento.capabilities import Reach
@@ -360,8 +361,9 @@ def test_masks(restore, models):
         (("--passes", "3"), ("works in one pass", "denoise-recurrent")),
         (("--scale", "4"), ("enlarges 1 times, not 4",)),
         (("--memory", "lots"), ("memory: a size above zero such as 2GB",)),
-        (("--memory", "1KB"), ("memory:", "or more expected")),
+        (("--memory", "1KB"), ("--memory: too little", "allow ")),
         (("--in-place",), ("leave --out away",)),
+        (("--detector", "find-scratches"), ("--detector: finds damage for --find-scratches",)),
     ],
 )
 def test_options_out_of_range(restore, options, parts):
@@ -379,6 +381,14 @@ def test_what_is_no_still_picture(restore):
     fails(restore("nothing.png", "--out", "o.png"), "nothing.png: no such file")
     frames[0].save("still.gif")
     assert restore("still.gif", "--out", "o.png")[0] == 0
+
+
+def test_in_place_a_folder_keeps_what_cannot_be_written(restore):
+    noise("in/a.png")
+    Image.fromarray(noise("in/b.png", seed=1)).save("in/c.bmp")
+    code, out, _ = restore("in", "--in-place")
+    assert (code, out["files"]) == (2, ["in/a.png", "in/b.png"])
+    assert "in/c.bmp cannot be written" in out["failed"]["in/c.bmp"]
 
 
 def test_a_file_of_several_pages_would_lose_all_but_one(restore):
@@ -403,8 +413,30 @@ def test_samples_that_a_mask_cannot_keep_are_refused_before_the_work(restore, mo
     Image.fromarray(mask).save("mask.png")
     for source, out in (("deep.png", "o.jpg"), ("ink.jpg", "o.jpg"), ("ink.jpg", "o.tif")):
         outcome = restore(source, "--mask", "mask.png", "--out", out, model="holes")
-        fails(outcome, f"{source}: {out[1:]} cannot hold the pixels outside of a mask as they are")
+        way = "CMYK without a profile must become RGB before" if source == "ink.jpg" else "choose .tif or .png"
+        fails(outcome, f"{source}: {out[1:]} cannot hold the pixels outside of a mask as they are; {way}")
     assert not list(Path().glob("o.*"))
+
+
+def test_ink_without_a_profile_becomes_rgb_and_that_is_told(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(noise("plain.png")).convert("CMYK").save("ink.tif")
+    told = []
+    pentimento.restore(["ink.tif", "plain.png"], out="made", model=str(models / "noise"), progress=told.append)
+    assert (pixels("made/ink.tif").shape) == (40, 60, 3)
+    assert [p.message for p in told if p.message] == ["ink.tif: CMYK without a profile, so the result is RGB"]
+    assert [p.done for p in told if p.stage == "files"] == [0, 1, 2]
+
+
+def test_python_takes_strings(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise("in.png")
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:9] = 255
+    Image.fromarray(mask).save("mask.png")
+    made = pentimento.restore("in.png", out="o.png", mask="mask.png", model=str(models / "holes"))
+    assert made.files == [Path("o.png")]
+    assert np.array_equal(pixels("o.png")[9:], pixels("in.png")[9:])
 
 
 def test_what_is_streamed_goes_into_tiff_and_that_is_said_before_the_work(restore, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import pentimento
 from pentimento import images
 from pentimento.app import cli
 from pentimento.model import DataSpec
@@ -152,11 +153,19 @@ def test_each_style_in_its_region_and_the_picture_in_the_holes(stylize):
     stylize("photo.png", "red.png", "--out", "red-all.png")
     stylize("photo.png", "blue.png", "--out", "blue-all.png")
     both = ("red.png", "blue.png", "--mask", "left.png", "right.png")
-    assert stylize("photo.png", *both, "--out", "both.png")[0] == 0
+    code, result, _ = stylize("photo.png", *both, "--out", "both.png")
+    assert (code, result["styles"]) == (0, {"red": 1.0, "blue": 1.0})  # each in full where it is
     assert np.array_equal(pixels("both.png")[:, :30], pixels("red-all.png")[:, :30])
     assert np.array_equal(pixels("both.png")[:, 30:], pixels("blue-all.png")[:, 30:])
     stylize("photo.png", "red.png", "--mask", "left.png", "--out", "hole.png")
     assert np.array_equal(pixels("hole.png")[:, 30:], pixels("photo.png")[:, 30:])
+
+
+def test_python_takes_strings(stylize, models):
+    halves()
+    stylize("photo.png", "red.png", "--mask", "left.png", "--out", "a.png")
+    pentimento.stylize("photo.png", "red.png", mask="left.png", out="b.png", model=str(models / "painter"))
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
 
 
 def test_tiles_are_the_whole_within_2_of_255(stylize, models):
@@ -227,6 +236,12 @@ def test_a_folder_with_a_broken_file(stylize):
         (["photo.png", "tiny.png"], "style: tiny.png is 8x8 px; at least 16x16 expected"),
         (["photo.png", "pixel.png"], "style: pixel.png is 1x1 px; at least 16x16 expected"),
         (["photo.png", "dots", "--colours", "matched"], "needs the picture of a style, and dots is a vector"),
+        (["photo.png", "dots", "waves", "--style-size", "64"], "--style-size: is for pictures, and dots is a vector"),
+        (
+            ["photo.png", "dots", "--mask", "left.png", "--weights", "1"],
+            "--mask, --weights: one or the other; a mask says how much of its style goes where",
+        ),
+        (["photo.png", "moving.gif"], "moving.gif: an animation of 2 pictures; save the one you want as a still"),
         (["photo.png", "dots", "--size", "30"], "--size: is for --method optimize; leave it out"),
         (["photo.png", "dots", "--preview-every", "3"], "--preview-every: is for --method optimize; leave it out"),
         (["photo.png", "dots", "--style-layers", "relu1_1"], "--style-layers: is for --method optimize; leave it out"),
@@ -256,6 +271,8 @@ def test_a_folder_with_a_broken_file(stylize):
 )
 def test_bad_input(arguments, line, stylize):
     halves()
+    first, second = (Image.new("L", (40, 40), value) for value in (0, 255))
+    first.save("moving.gif", save_all=True, append_images=[second])
     picture("small.png", 10, 10)
     picture("tiny.png", 8, 8)
     picture("pixel.png", 1, 1)
@@ -349,7 +366,7 @@ def test_a_style_too_large_for_the_memory_says_which_scale_would_fit(stylize):
     options = ("room.png", "red.png", *OPTIMIZE, "--out", "out.png", "--memory", "40MB")
     code, _, error = stylize(*options, "--style-scale", "100")
     assert code == 2
-    assert "--style-scale: a style of 6400 px takes about" in error
+    assert "--style-scale: too little memory for a style of 6400 px; try --style-scale" in error
     scale = error.rpartition("try --style-scale ")[2].split(",")[0]
     assert stylize(*options, "--style-scale", scale)[0] == 0
 

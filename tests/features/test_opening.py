@@ -60,6 +60,24 @@ def test_the_official_inception_file_has_its_name_wherever_it_lies(published, tm
     assert open_network(path).name == open_network("inception").name == "inception"
 
 
+def test_weights_that_nobody_published_are_told_of(published, tmp_path, monkeypatch):
+    path, told = tmp_path / "own.pth", []
+    torch.save(published["vgg"].state_dict(), path)
+    open_network(path, progress=lambda p: told.append(p.message))
+    assert told == ["own.pth: fits VGG-19, but is not what was published of it; used as it is"]
+    monkeypatch.setitem(features.PUBLISHED, "vgg19", (path.as_uri(), sha256_of(path)))
+    open_network(path, progress=lambda p: told.append(p.message))
+    assert len(told) == 1
+
+
+def test_weights_that_are_not_finite(published, tmp_path):
+    state = published["compressed"].state_dict()
+    name = list(state)[3]
+    torch.save(state | {name: torch.full_like(state[name], torch.nan)}, tmp_path / "broken.pth")
+    with pytest.raises(ModelError, match=f"broken.pth: {name} holds numbers that are not finite; get the file anew"):
+        open_network(tmp_path / "broken.pth")
+
+
 def test_a_file_whose_name_has_another_hash(published, tmp_path):
     path = tmp_path / "net-0123abcd.pth"
     torch.save(published["compressed"].state_dict(), path)

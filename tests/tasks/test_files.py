@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pentimento.errors import ExistsError, ImageError, InputError, NotFoundError
-from pentimento.tasks.files import Job, plan_jobs
+from pentimento.tasks.files import Job, check_writable, plan_jobs
 
 
 @pytest.fixture
@@ -28,14 +28,41 @@ def test_a_file_a_folder_and_a_pattern(photos):
     assert targets("in/a.png") == ["out/a.png"]
     assert targets("in") == ["out/a.png", "out/b.JPG", "out/sub/a.png", "out/sub/c.png"]
     assert targets("in/*.png") == ["out/a.png"]
-    assert targets("in/**/*.bmp", "in/a.png") == ["out/c.png", "out/a.png"]
+    assert targets("in/**/*.bmp", "in/a.png") == ["out/sub/c.png", "out/a.png"]
+
+
+def test_strings_and_paths_and_only_one(photos):
+    one = plan_jobs(["in/a.png"], Path("out"))
+    assert (
+        one
+        == plan_jobs("in/a.png", "out")
+        == plan_jobs(Path("in/a.png"), "out")
+        == plan_jobs([Path("in/a.png")], "out")
+    )
+
+
+def test_pictures_of_a_pattern_keep_their_places(photos):
+    assert targets("in/**/a.png") == ["out/a.png", "out/sub/a.png"]
+    assert targets("i?/sub/a.png", str(photos / "*/sub/c*")) == ["out/in/sub/a.png", "out/in/sub/c.png"]
+
+
+def test_what_shows_a_change_is_no_picture_to_change(photos):
+    for name in ("b-before-after.png", "b-changes.png", "of-changes.png"):
+        Path("in", name).write_bytes(b"x")
+    assert targets("in/*.png") == ["out/a.png", "out/of-changes.png"]  # of nothing that is there
+    assert "out/b-changes.png" not in targets("in")
+    assert targets("in/b-changes.png") == ["out/b-changes.png"]
 
 
 def test_in_place(photos):
     jobs, _ = plan_jobs(["in/a.png", "in/b.JPG"], None, in_place=True)
     assert all(job.source == job.target for job in jobs)
-    with pytest.raises(ImageError, match="--in-place: cannot write c.bmp"):
-        plan_jobs(["in/sub"], None, in_place=True)
+    with pytest.raises(ImageError, match=r"--in-place: in/sub/c.bmp cannot be written, only .*; with --out it becomes"):
+        plan_jobs(["in/sub/c.bmp"], None, in_place=True)
+    first, second = plan_jobs(["in/sub"], None, in_place=True)[0]
+    check_writable(first)
+    with pytest.raises(ImageError, match=r"--in-place: in/sub/c.bmp"):
+        check_writable(second)
     with pytest.raises(InputError, match="leave --out away"):
         plan_jobs(["in/a.png"], Path("out"), in_place=True)
 

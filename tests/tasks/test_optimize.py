@@ -135,7 +135,7 @@ def test_scales_are_halves_with_as_many_steps_each():
         ({"scales": 0}, "scales: a number, or sides in pixels from small to large, expected, got 0"),
         ({"scales": (64, 32)}, r"from small to large, expected, got \(64, 32\)"),
         ({"scales": (32, 99)}, r"scales: up to the content's 60x40 px expected, got \(32, 99\)"),
-        ({"scales": 9}, "scales: up to the content's 60x40 px expected, got 9"),
+        ({"scales": 9}, "scales: at most 7 for 60x40 px expected, got 9"),
     ],
 )
 def test_schedules_that_cannot_be(asked, problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pentimento.capabilities import Reach
 from pentimento.errors import ImageError, InputError, ModelError
 from pentimento.images import Picture
 from pentimento.runtime import Progress
-from pentimento.tasks import tiles
+from pentimento.tasks import memory, tiles
 from pentimento.tasks.tiles import Plan, Window
 
 
@@ -44,9 +45,9 @@ def _run(function: Any, values: Tensor, cut: Plan, **options: Any) -> tuple[Tens
 
 
 def _least(height: int, width: int, reach: Reach) -> int:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as caught, mock.patch.object(memory, "_held_bytes", return_value=0):
         tiles.plan(height, width, reach, 0)
-    return int(re.search(r"(\d+) MB or more", str(caught.value))[1]) * 10**6
+    return int(re.search(r"allow (\d+)MB", str(caught.value))[1]) * 10**6
 
 
 SIDES = st.one_of(st.integers(1, 3), st.integers(1, 90))
@@ -132,9 +133,23 @@ def test_too_little_memory_says_how_much_is_enough() -> None:
     least = _least(5000, 4000, reach)
     cut = tiles.plan(5000, 4000, reach, least)
     assert cut.rows.window_px == cut.columns.window_px == 2 * 64 + 16
-    message = r"memory: 1\d+ MB or more expected for this model on a picture of 4000x5000 px, got 900 MB; allow more"
+    message = r"--memory: too little for this model on a picture of 4000x5000 px, .*; allow \d+MB, or take a smaller"
     with pytest.raises(InputError, match=message):
         tiles.plan(5000, 4000, reach, 900 * 10**6)
+
+
+@pytest.mark.parametrize("held", [0, 300 * 10**6, 10**10])
+def test_what_is_said_to_be_enough_is_enough_beside_what_the_program_holds(
+    held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_held_bytes", lambda: held)
+    reach = Reach(16, 64, 50_000)
+    with pytest.raises(InputError) as refused:
+        tiles.plan(5000, 4000, reach, memory.working_memory("1MB"), kept_bytes=60 * 10**6)
+    (enough,) = re.findall(r"allow (\d+)MB", str(refused.value))
+    tiles.plan(5000, 4000, reach, memory.working_memory(f"{enough}MB"), kept_bytes=60 * 10**6)
+    with pytest.raises(InputError):
+        tiles.plan(5000, 4000, reach, memory.working_memory(f"{int(enough) - 2}MB"), kept_bytes=60 * 10**6)
 
 
 def test_enormous_pictures_are_planned_at_once() -> None:

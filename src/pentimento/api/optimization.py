@@ -169,7 +169,7 @@ def optimize_all(
     for text, file in zip(styles, files, strict=True):
         if is_named(text) or not file.is_file():
             raise NotFoundError(f"style: {text!r} is no picture file, and --method optimize looks at pictures only")
-    counted = by_name(styles, [file.stem for file in files], counts)
+    counted = by_name(styles, [file.stem for file in files], (1.0,) * len(files) if masks else counts)
     result = StylizeResult([], search.network.name, search.network.sha256, counted, skipped=there)
 
     def work(job: Job) -> None:

@@ -26,7 +26,8 @@ class StylizeResult:
         files: all pictures written.
         model: name of the model, or of the network by which it was optimised.
         weights_sha256: of that.
-        styles: name of each style -> the share that it counted; where two have one name, all are as they were given.
+        styles: name of each style -> the share that it counted, 1 within a mask; where two have one name, all are as
+            they were given.
         losses: file -> the losses of its last step, where it was optimised.
         strengths: file -> the strength that was chosen and the content distance at it, where that was asked for.
         skipped: results that were there already.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RestoreResult", "restore"]
 
+FINDER = "find-scratches"  # of the zoo
+
 
 @dataclass(frozen=True)
 class RestoreResult:
@@ -56,7 +58,7 @@ def restore(
     scale: int | None = None,
     mask: Path | None = None,
     find_scratches: Flag = False,
-    detector: str = "find-scratches",
+    detector: str | None = None,
     strength: float = 1.0,
     passes: int | None = None,
     tolerance: float | None = None,
@@ -81,9 +83,10 @@ def restore(
         noise: The standard deviation of the noise, 0 to 255; guessed where left out.
         quality: The quality of a JPEG picture, 1 to 100, for a model that removes its artefacts; guessed likewise.
         scale: Enlarge so many times, 2 or 4.
-        mask: A picture of the same size, white (or transparent) where to repair; or a folder of them, by name.
+        mask: A picture of the same size, white (or transparent, more than half) where to repair; or a folder of them,
+            by name.
         find_scratches: Find scratches, creases and dust, and repair those only.
-        detector: The model that finds them.
+        detector: The model that finds them; find-scratches where left out.
         strength: How much of the change is made, 0 to 1.
         passes: Of a recurrent model; more is slower and better.
         tolerance: Of a recurrent model: stop when a pass changes pixels by less than so much of 255, on average.
@@ -103,15 +106,17 @@ def restore(
     wishes = replace(wishes, ensemble=ensemble, compare=compare, overwrite=overwrite)
     if mask is not None and find_scratches:
         raise InputError("--mask, --find-scratches: one or the other")
+    if detector is not None and not find_scratches:
+        raise InputError("--detector: finds damage for --find-scratches; add that, or leave it out")
     jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    masks = plan_masks([job.source for job in jobs], mask)
+    masks = plan_masks([job.source for job in jobs], None if mask is None else Path(mask))
     in_passes = passes is not None or tolerance is not None
     name = model or _default_model(scale, quality, in_passes, mask is not None, find_scratches)
     restorer = load_able(name, "Restores", "restore", device, progress)
     wishes.check(restorer, scale, masked=mask is not None or find_scratches)
     finder = None
     if find_scratches:
-        finder = load_able(detector, "Detects", "restore --find-scratches", device, progress)
+        finder = load_able(detector or FINDER, "Detects", "restore --find-scratches", device, progress)
     say_what_jpeg_loses(jobs, "restore", progress)
     return _restore_all(restorer, jobs, wishes, masks, finder, there, progress)
 

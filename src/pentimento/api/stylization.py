@@ -80,11 +80,12 @@ def stylize(
         device: auto, cpu, cuda, cuda:N or mps.
         optimization: See there.
     """
-    from pentimento.tasks.files import plan_jobs
+    from pentimento.tasks.files import plan_jobs, texts
     from pentimento.tasks.memory import working_memory
     from pentimento.tasks.styles import shares
     from pentimento.tasks.stylize import check_unfinished
 
+    styles, mask = texts(styles), list(map(Path, texts(mask)))
     refuse_unheard(method, model, strength, keep, save_style, style_size, size, optimization)
     full, bound = _strength(strength, keep)
     check_range("size", size, 1, 65536)
@@ -126,8 +127,10 @@ def _strength(given: float | Literal["auto"], keep: float | None) -> tuple[float
 
 
 def _check_masks(mask: Sequence[Path], count: int, weights: Sequence[float] | None) -> None:
-    if mask and (len(mask) != count or weights is not None):
-        raise InputError(f"--mask: one for each of {count} styles expected, without --weights, got {len(mask)}")
+    if mask and weights is not None:
+        raise InputError("--mask, --weights: one or the other; a mask says how much of its style goes where")
+    if mask and len(mask) != count:
+        raise InputError(f"--mask: one for each of {count} styles expected, got {len(mask)}")
 
 
 def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str], progress: ProgressCallback) -> None:
@@ -163,6 +166,8 @@ def _look(
     named = [text for text in styles if is_named(text)]
     if colours == "matched" and named:
         raise InputError(f"--colours matched: needs the picture of a style, and {named[0]} is a vector; use luminance")
+    if len(named) == len(styles) and style_size != 512:
+        raise InputError(f"--style-size: is for pictures, and {named[0]} is a vector; leave it out")
     found = [find_style(model, find(where), text, style_size) for text in styles]
     return Look(found, counts, strength, colours, style_size, budget)
 
@@ -232,7 +237,7 @@ def _render_all(
     from pentimento.tasks.stylize import stylize_file
 
     assert model.origin is not None
-    counted = by_name(styles, [style.name for style in look.styles], look.shares)
+    counted = by_name(styles, [style.name for style in look.styles], (1.0,) * len(styles) if masks else look.shares)
     result = StylizeResult([], model.origin.name, model.origin.weights_sha256, counted, skipped=there)
 
     def work(job: Job) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 import torch
 
 from pentimento.errors import ModelError, NotFoundError, suggest
+from pentimento.features.convnets import VGG19
 from pentimento.features.download import download, sha256_of
 from pentimento.features.files import SUFFIXES, network_of, read_state
+from pentimento.features.inception import Inception
 from pentimento.features.network import FeatureNetwork, Features
 from pentimento.features.onnx import OnnxNetwork
 from pentimento.features.trained import TrainedNetwork
 from pentimento.models import load, zoo_names
-from pentimento.runtime import ProgressCallback, no_progress
+from pentimento.runtime import Progress, ProgressCallback, no_progress
 
 __all__ = ["FeatureNetwork", "Features", "open_network"]
 
@@ -62,7 +64,11 @@ def _open(where: str | Path, progress: ProgressCallback) -> FeatureNetwork:
         return _open_published(name, progress)
     path = Path(where).expanduser()
     if path.is_file() or (path.suffix.lower() in _FILES and not path.exists()):
-        return _open_file(path)
+        network = _open_file(path)
+        if isinstance(network, VGG19 | Inception) and network.name not in PUBLISHED:
+            told = f"{path.name}: fits {network.kind}, but is not what was published of it; used as it is"
+            progress(Progress("features", 0, message=told))
+        return network
     try:
         return TrainedNetwork(load(path if path.exists() else name))
     except NotFoundError:

@@ -54,7 +54,7 @@ def network_of(state: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
     """The network of `PUBLISHED` that `state`, read from `path`, fits without a tensor too few or too many.
 
     Raises:
-        ModelError: none of them; says which comes nearest and what does not fit.
+        ModelError: none of them; says which comes nearest and what does not fit. Or numbers that are not finite.
     """
     nearest: tuple[float, type[PublishedNetwork], list[str]] | None = None
     for kind in PUBLISHED:
@@ -66,6 +66,9 @@ def network_of(state: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
             with torch.random.fork_rng(devices=[]):  # the weights it starts with are not the caller's randomness
                 network = kind.like(state)
             network.load_state_dict(given)
+            broken = [name for name, values in given.items() if not values.isfinite().all()]
+            if broken:
+                raise ModelError(f"{path}: {broken[0]} holds numbers that are not finite; get the file anew")
             return network
         shared = len(wanted.keys() & given.keys()) / len(wanted.keys() | given.keys())
         if shared > (nearest[0] if nearest else 0):

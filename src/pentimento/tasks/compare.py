@@ -11,6 +11,7 @@ from pentimento import images
 from pentimento.errors import ExistsError
 from pentimento.images import Picture
 from pentimento.provenance import Provenance
+from pentimento.tasks.files import SHOWN
 
 __all__ = ["names", "show"]
 
@@ -25,7 +26,7 @@ def names(target: Path, overwrite: bool) -> tuple[Path, Path]:
     Raises:
         ExistsError: one is there, and may not be overwritten.
     """
-    both, changes = (target.with_name(f"{target.stem}-{what}.png") for what in ("before-after", "changes"))
+    both, changes = (target.with_name(f"{target.stem}-{what}.png") for what in SHOWN)
     there = [p for p in (both, changes) if p.exists() and not overwrite]
     if there:
         raise ExistsError(f"{there[0]}: exists; choose another --out, or --overwrite")

@@ -82,7 +82,7 @@ def edit_file(
     if wishes.only_changes and len(arms) > 1:
         raise InputError("--only-changes: makes one picture; give --do one value each")
     told = candidates(model, wishes.label, wishes.attributes)
-    picture = pictures.open_picture(job, masked=wishes.only_changes)
+    picture = pictures.open_picture(job, masked=wishes.only_changes, progress=progress)
     if not isinstance(picture, Picture):
         raise ImageError(f"{job.source}: too large for the memory that is free; make it smaller before")
     for warning in warnings:

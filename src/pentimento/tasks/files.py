@@ -12,7 +12,9 @@ from pathlib import Path
 from pentimento.errors import ExistsError, ImageError, InputError, NotFoundError, suggest
 from pentimento.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 
-__all__ = ["Job", "find_pictures", "plan_jobs"]
+__all__ = ["SHOWN", "Job", "check_writable", "find_pictures", "plan_jobs", "texts"]
+
+SHOWN = ("before-after", "changes")  # what is shown of a change lies beside the result, as NAME-before-after.png
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Job:
 
 
 def plan_jobs(
-    inputs: Sequence[str],
-    out: Path | None,
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path | None,
     *,
     in_place: bool = False,
     overwrite: bool = False,
@@ -33,9 +35,10 @@ def plan_jobs(
 ) -> tuple[list[Job], list[Path]]:
     """All that is to be done, checked before anything is.
 
-    A single file goes to `out` if that has the name of a picture, else into the folder `out`; a folder's pictures,
-    those in its folders too, keep their places in `out`. What is hidden is left out, and so is what lies in `out`: it
-    was made before. What cannot be written in its own format becomes PNG.
+    A single file goes to `out` if that has the name of a picture, else into the folder `out`; the pictures of a folder
+    or a pattern, those in its folders too, keep their places in `out`. What is hidden is left out, and so is what was
+    made before: what lies in `out`, and `SHOWN`. What cannot be written in its own format becomes PNG; in place, it is
+    refused where it is the only one, and is left to `check_writable` among others.
 
     Args:
         inputs: picture files, folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.
@@ -60,15 +63,17 @@ def plan_jobs(
         raise InputError("--overwrite, --skip-existing: one or the other")
     if in_place and skip_existing:
         raise InputError("--in-place, --skip-existing: what was done in place cannot be told apart; name what is left")
-    if not all(inputs) or not inputs:
+    given, out = texts(inputs), None if out is None else Path(out)
+    if not all(given) or not given:
         raise InputError("no picture given: files, folders or patterns expected")
-    found = [pair for text in inputs for pair in _expand(text, out)]
-    if in_place:
+    found = [pair for text in given for pair in _expand(text, out)]
+    if out is None:
         jobs = [Job(source, _own_place(source)) for source, _ in _each_once((p, Path()) for p, _ in found)]
+        if len(jobs) == 1:
+            check_writable(jobs[0])
         _check_folders(jobs)
         return jobs, []
-    assert out is not None
-    jobs = _into(_each_once(found), Path(out))
+    jobs = _into(_each_once(found), out)
     _check_folders(jobs)
     _check_targets(jobs)
     there = [job.target for job in jobs if job.target.exists()]
@@ -80,13 +85,18 @@ def plan_jobs(
     return jobs, []
 
 
-def find_pictures(inputs: Sequence[str]) -> list[Path]:
+def find_pictures(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     """The picture files that are meant by files, folders and patterns, each once; see `plan_jobs`.
 
     Raises:
         NotFoundError: a path that does not exist, a pattern or folder without pictures.
     """
-    return list(dict.fromkeys(path for text in inputs for path, _ in _expand(text, None)))
+    return list(dict.fromkeys(path for text in texts(inputs) for path, _ in _expand(text, None)))
+
+
+def texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """One or several, as Python has them, as the command line has them."""
+    return list(map(str, [inputs] if isinstance(inputs, str | Path) else inputs))
 
 
 def _expand(text: str, out: Path | None) -> list[tuple[Path, Path]]:
@@ -107,7 +117,8 @@ def _expand(text: str, out: Path | None) -> list[tuple[Path, Path]]:
         files = [p for p in matches if _is_picture(p, p.parent)]
         if not files:
             raise NotFoundError(f"{text}: no picture matches")
-        return [(p, Path(p.name)) for p in files]
+        fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))  # parts before it are in all
+        return [(p, Path(*p.parts[fixed:])) for p in files]
     near = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = suggest(str(path), near)
     raise NotFoundError(f"{text}: no such file" + (f"; {hint}" if hint.startswith("did") else ""))
@@ -123,7 +134,14 @@ def _each_once(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 def _is_picture(path: Path, base: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(base).parts)
-    return path.suffix.lower() in READABLE_SUFFIXES and path.is_file() and not hidden
+    return path.suffix.lower() in READABLE_SUFFIXES and path.is_file() and not hidden and not _shows(path)
+
+
+def _shows(path: Path) -> bool:
+    """Whether it is one of `SHOWN`, of a picture beside it."""
+    stems = [path.stem.removesuffix(f"-{what}") for what in SHOWN if path.stem.endswith(f"-{what}")]
+    beside = (p for stem in stems for p in path.parent.glob(f"{glob.escape(stem)}.*"))
+    return any(p.suffix.lower() in READABLE_SUFFIXES for p in beside)
 
 
 def _lies_in(path: Path, folder: Path | None) -> bool:
@@ -134,7 +152,8 @@ def _into(found: Sequence[tuple[Path, Path]], out: Path) -> list[Job]:
     if out.suffix and not out.is_dir():
         if len(found) > 1:
             raise InputError(f"--out: {len(found)} pictures do not fit into {out.name}; give a folder")
-        return [Job(found[0][0], _writable(out, "--out"))]
+        check_writable(job := Job(found[0][0], out))
+        return [job]
     return [Job(source, out / (place if _can_write(place) else place.with_suffix(".png"))) for source, place in found]
 
 
@@ -144,14 +163,20 @@ def _can_write(path: Path) -> bool:
 
 def _own_place(source: Path) -> Path:
     """Where a source is written in place."""
-    return _writable(source.resolve() if source.is_symlink() else source, "--in-place")
+    return source.resolve() if source.is_symlink() else source
 
 
-def _writable(target: Path, option: str) -> Path:
-    if not _can_write(target):
+def check_writable(job: Job) -> None:
+    """Refuse a result of another kind than pictures are written as.
+
+    Raises:
+        ImageError: that.
+    """
+    if not _can_write(job.target):
         kinds = ", ".join(sorted(WRITABLE_SUFFIXES))
-        raise ImageError(f"{option}: cannot write {target.name}; its name must end in one of {kinds}")
-    return target
+        if job.target == _own_place(job.source):
+            raise ImageError(f"--in-place: {job.target} cannot be written, only {kinds}; with --out it becomes PNG")
+        raise ImageError(f"--out: cannot write {job.target.name}; its name must end in one of {kinds}")
 
 
 def _check_folders(jobs: Sequence[Job]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pentimento.errors import InputError
 
-__all__ = ["LEAST_SHARE", "memory_budget", "working_memory"]
+__all__ = ["LEAST_SHARE", "least_budget", "memory_budget", "working_memory"]
 
 LEAST_SHARE = 4  # of a budget at least one part in so many is left to work in, however much is held already
 _UNKNOWN_BYTES = 4 * 2**30  # where the system does not say
@@ -47,6 +48,11 @@ def working_memory(text: str | None = None) -> int:
     """
     budget = memory_budget(text)
     return budget if text is None else max(budget - _held_bytes(), budget // LEAST_SHARE)
+
+
+def least_budget(working_bytes: int) -> str:
+    """The least budget of which `working_memory` leaves so much, as `memory_budget` reads it: ``"36MB"``."""
+    return f"{math.ceil(min(working_bytes + _held_bytes(), LEAST_SHARE * working_bytes) / 1e6)}MB"
 
 
 def _held_bytes() -> int:

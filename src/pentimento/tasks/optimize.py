@@ -141,6 +141,9 @@ def plan(size: tuple[int, int], schedule: Schedule) -> list[tuple[tuple[int, int
             factors = factors[-schedule.steps :]
     sizes = [(round(size[0] * factor), round(size[1] * factor)) for factor in factors]
     if max(factors) > 1 or min(sizes[0]) < 1:
+        if isinstance(schedule.scales, int):
+            most = 1 + math.floor(math.log2(2 * shortest - 1))  # the smallest rounds to one pixel or more
+            raise InputError(f"scales: at most {most} for {size[1]}x{size[0]} px expected, got {schedule.scales}")
         raise InputError(f"scales: up to the content's {size[1]}x{size[0]} px expected, got {schedule.scales}")
     if len(sizes) > schedule.steps:
         raise InputError(f"steps: at least one for each of {len(sizes)} scales expected, got {schedule.steps}")

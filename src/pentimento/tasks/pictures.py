@@ -29,7 +29,7 @@ from pentimento.model import Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, autocast, no_progress
 from pentimento.tasks import memory, tiles
-from pentimento.tasks.files import Job
+from pentimento.tasks.files import Job, check_writable
 from pentimento.tasks.tiles import ArraySink, FileSink, PictureSource, Plan, TileFunction, VisitFunction, Window
 
 __all__ = [
@@ -113,11 +113,15 @@ def one_by_one(
         except (InputError, ExistsError, MissingExtraError) as error:  # what the others do not suffer from
             if len(jobs) == 1:
                 raise
-            failed[str(job.source)] = str(error)
+            failed[str(job.source)] = str(error).removeprefix(f"{job.source}: ")
+    if len(jobs) > 1:
+        progress(Progress("files", len(jobs), len(jobs), "files"))
     return failed
 
 
-def open_picture(job: Job, scale: int = 1, masked: bool = False) -> AnyPicture:
+def open_picture(
+    job: Job, scale: int = 1, masked: bool = False, progress: ProgressCallback = no_progress
+) -> AnyPicture:
     """The picture of `job`; it stays in its file where memory is too small for it and a result `scale` times as wide.
 
     What writing would refuse in the end is found out before the work: one pixel is tried.
@@ -126,24 +130,28 @@ def open_picture(job: Job, scale: int = 1, masked: bool = False) -> AnyPicture:
         job: what, and where to.
         scale: output pixels for one of the input, along a side.
         masked: whether the result is to keep the file's own samples outside of a mask.
+        progress: told of colours that the result cannot keep.
 
     Raises:
         ImageError: no still picture, a target of another kind than is written, or one that cannot keep the samples.
     """
+    check_writable(job)
     picture = large.open_still(job.source, memory.memory_budget(), scale**2)
     if isinstance(picture, LargePicture):
         large.check_name(job.target)
-    if not masked:
-        return picture
     pixel = picture.crop(0, 0, 1, 1)
+    bare_ink = pixel.icc_profile is None and pixel.own is not None and pixel.own.shape[2] == 4
+    if not masked:
+        if bare_ink:
+            progress(Progress("read", 0, message=f"{job.source.name}: CMYK without a profile, so the result is RGB"))
+        return picture
     try:
         with tempfile.TemporaryDirectory() as folder:
             images.write(Path(folder, "pixel").with_suffix(job.target.suffix), pixel, changed=np.zeros((1, 1), bool))
     except ImageError as error:
-        raise ImageError(
-            f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; choose .tif or "
-            ".png for --out, and turn CMYK pictures without a profile into RGB before"
-        ) from error
+        ways = "CMYK without a profile must become RGB before" if bare_ink else "choose .tif or .png for --out"
+        told = f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; {ways}"
+        raise ImageError(told) from error
     return picture
 
 

@@ -147,7 +147,7 @@ def restore_file(
     """
     shown = compare.names(job.target, wishes.overwrite) if wishes.compare else ()
     masked = mask_file is not None or detector is not None
-    picture = pictures.open_picture(job, cast(Restores, model).reach.scale, masked=masked)
+    picture = pictures.open_picture(job, cast(Restores, model).reach.scale, masked=masked, progress=progress)
     mask = None
     if mask_file is not None:
         mask = read_mask(mask_file, picture.height_px, picture.width_px)

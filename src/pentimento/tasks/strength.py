@@ -136,7 +136,7 @@ def stylize_keeping(
         ImageError: the picture or a mask cannot be used.
         InputError: a picture too large for memory, or a memory budget that is too small.
     """
-    picture = pictures.open_picture(job)
+    picture = pictures.open_picture(job, progress=progress)
     if not isinstance(picture, Picture):
         raise InputError(f"{job.source}: is too large for --strength auto, which needs it in memory; give a number")
     regions = read_regions(mask_files, picture.height_px, picture.width_px)

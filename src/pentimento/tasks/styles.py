@@ -6,6 +6,7 @@ others, so the file says which those are. A model may come with such a file in i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pentimento import images
+from pentimento import images, large
 from pentimento.capabilities import Stylizes
 from pentimento.errors import ImageError, InputError, ModelError, NotFoundError, suggest
+from pentimento.images import Picture
 from pentimento.model import Model
 from pentimento.models import STYLES
 from pentimento.runtime import atomic_write
@@ -95,10 +97,11 @@ def style_picture(path: Path, longest_px: int | None = None) -> Tensor:
     """(1, 3, h, w) of a picture file, no longer than `longest_px`; transparent parts become white.
 
     Raises:
-        ImageError: it cannot be read, or is smaller than 16 px along a side.
+        ImageError: it cannot be read, is an animation, or is smaller than 16 px along a side.
         NotFoundError: no such file.
     """
-    picture = images.read(path).to_tensor()[None].expand(-1, 3, -1, -1)
+    still = large.open_still(path, sys.maxsize)
+    picture = (still if isinstance(still, Picture) else images.read(path)).to_tensor()[None].expand(-1, 3, -1, -1)
     height, width = picture.shape[2:]
     if min(height, width) < LEAST_STYLE_PX:
         raise ImageError(

@@ -28,6 +28,7 @@ from pentimento.tasks import pictures
 from pentimento.tasks.colours import luminance_only, match_colours
 from pentimento.tasks.files import Job
 from pentimento.tasks.masks import Shares, read_regions
+from pentimento.tasks.memory import least_budget
 from pentimento.tasks.optimize import Objective, Schedule, Step, Style, optimize
 from pentimento.tasks.pictures import AnyPicture, Treatment
 from pentimento.tasks.style_objective import no_longer
@@ -108,7 +109,7 @@ def stylize_file(
         ImageError: the picture or a mask cannot be used.
         InputError: the memory budget is too small.
     """
-    picture = pictures.open_picture(job)
+    picture = pictures.open_picture(job, progress=progress)
     regions = read_regions(mask_files, picture.height_px, picture.width_px)
     if look.colours == "matched":
         look = matched(model, look, _in_memory(picture, job))
@@ -278,7 +279,7 @@ def optimize_file(
     Raises:
         EvaluationError, ImageError, InputError, ModelError, TrainingError: see `pentimento.tasks.optimize.optimize`.
     """
-    original = _in_memory(pictures.open_picture(job), job)
+    original = _in_memory(pictures.open_picture(job, progress=progress), job)
     picture = original if search.longest_px is None else pictures.scaled_down(original, search.longest_px)
     per_px = _check_memory(search, picture)
     network, device = search.network, _device(search.network)
@@ -374,8 +375,8 @@ def _check_memory(search: Search, picture: Picture) -> float:
     if needed > search.memory_bytes:
         longest = int(max(picture.height_px, picture.width_px) * (search.memory_bytes / needed) ** 0.5)
         raise InputError(
-            f"--memory: the search takes about {needed / 1e9:.1f} GB for {picture.width_px}x{picture.height_px} px, "
-            f"and may take {search.memory_bytes / 1e9:.1f} GB; try --size {longest}"
+            f"--memory: too little for the search at {picture.width_px}x{picture.height_px} px; allow about "
+            f"{least_budget(math.ceil(needed))}, or try --size {longest}"
         )
     return per_px
 
@@ -392,6 +393,6 @@ def _check_style_memory(search: Search, picture: Picture, painting: Tensor, per_
     if needed > search.memory_bytes:
         fitting = search.objective.style_scale * (search.memory_bytes / needed) ** 0.5
         raise InputError(
-            f"--style-scale: a style of {longest:.0f} px takes about {needed / 1e9:.1f} GB, and may take "
-            f"{search.memory_bytes / 1e9:.1f} GB; try --style-scale {math.floor(fitting * 100) / 100:g}"
+            f"--style-scale: too little memory for a style of {longest:.0f} px; try --style-scale "
+            f"{math.floor(fitting * 100) / 100:g}, or allow about --memory {least_budget(math.ceil(needed))}"
         )

@@ -29,7 +29,7 @@ from pentimento.errors import InputError, ModelError
 from pentimento.images import BoolArray, Picture
 from pentimento.large import LargePicture, Writer
 from pentimento.runtime import Progress, ProgressCallback, no_progress, return_freed_memory
-from pentimento.tasks.memory import LEAST_SHARE
+from pentimento.tasks.memory import LEAST_SHARE, least_budget
 
 __all__ = [
     "ArraySink",
@@ -190,10 +190,10 @@ def plan(height: int, width: int, reach: Reach, memory_bytes: int, kept_bytes: i
         fitting = columns[bisect.bisect_left(narrowing, (band - left) / column_bytes) :]
         cuts += [Plan(high, wide, reach.scale, column_bytes * wide.window_px + band) for wide in fitting[:1]]
     if not cuts:
-        needed_mb = math.ceil(min(least + kept_bytes, LEAST_SHARE * least) / 1e6)
+        needed = least_budget(math.ceil(min(least + kept_bytes, LEAST_SHARE * least)))
         raise InputError(
-            f"memory: {needed_mb} MB or more expected for this model on a picture of {width}x{height} px, "
-            f"got {memory_bytes // 10**6} MB; allow more, or take a smaller model"
+            f"--memory: too little for this model on a picture of {width}x{height} px, even in the smallest tiles; "
+            f"allow {needed}, or take a smaller model"
         )
     return min(cuts, key=lambda cut: (cut.count * cut.rows.window_px * cut.columns.window_px, cut.count))
 

@@ -70,7 +70,7 @@ def translate_file(model: Model, job: Job, wishes: Wishes, progress: ProgressCal
         InputError: the memory budget is too small.
     """
     treatment = _treatment(model, wishes)
-    picture = pictures.open_picture(job)
+    picture = pictures.open_picture(job, progress=progress)
     asked = {"reverse": wishes.reverse, "label": wishes.label, "attributes": dict(wishes.attributes)}
     options: dict[str, object] = {name: value for name, value in asked.items() if value}
     if wishes.blend < 1:
