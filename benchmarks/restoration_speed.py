@@ -1,4 +1,4 @@
-"""Parts of the restoration benchmark that ask what a model costs, and one that makes pictures to look at."""
+"""The part of the restoration benchmark that asks what a model costs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from denoisers import load_dncnn, load_ffdnet
 from pentimento.runtime import choose_precision
-from reporting import Figure, median_and_spread, shared
+from reporting import Figure, median_and_spread
 from restoration_methods import Precision, computing, given
 from restoration_protocol import noisy, photographs
 
-__all__ = ["old_photographs", "restore_command", "run_measured", "speed"]
+__all__ = ["restore_command", "run_measured", "speed"]
 
 HEIGHT, WIDTH = 512, 768
 SIGMA = 25.0
@@ -216,24 +216,3 @@ def run_measured(command: list[str]) -> tuple[float, float]:
             said.seek(0)
             sys.exit(f"{' '.join(command[1:])} ended with {code}:\n{said.read().decode()[-2000:]}")
         return seconds, int(peak.read()) * (1.0 if sys.platform == "darwin" else 1024.0)
-
-
-# ---------------------------------------------------------------------------------------------- to look at
-def old_photographs(model: str, detector: str, chosen: argparse.Namespace) -> list[Figure]:
-    """Repair the old photographs with the verb itself, whole and where scratches were found, to be looked at."""
-    from pentimento.api.restoration import restore
-
-    figures = []
-    folder = shared("restoration/old-photos")
-    for path in sorted(folder.rglob("*.png"))[: chosen.count]:
-        name = f"{path.parent.name}-{path.stem}"
-        begun = time.perf_counter()
-        out = chosen.pictures / f"{name}-scratches.png"
-        found = restore(
-            [str(path)], out=out, model=model, find_scratches=True, detector=detector, compare=True, overwrite=True
-        )
-        seconds = time.perf_counter() - begun
-        restore([str(path)], out=chosen.pictures / f"{name}-whole.png", model=model, compare=True, overwrite=True)
-        share = 100 * sum(found.repaired.values())
-        figures.append(Figure(f"{name}: pixels found damaged", share, "%", note=f"{seconds:.1f} s."))
-    return figures
