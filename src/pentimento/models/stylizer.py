@@ -11,8 +11,8 @@ and sigma: measured over all tiles beforehand, they make the tiled picture the s
 
 Where we differ: the encoder is small and learned with the rest, where theirs is VGG-19; pixels are rearranged in
 blocks of 2, so that next to nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net),
-each normalized; the decoder's blocks are modulated. All for speed. What comes of it is softened, so that no ripple of two
-pixels is left, and its grain held to the painting's: a network that is asked to please another finds such ripples.
+each normalized; the decoder's blocks are modulated. All for speed. What comes of it is softened, so that no ripple of
+two pixels is left, and its grain held to the painting's: a network that is asked to please another finds such ripples.
 """
 
 from __future__ import annotations
