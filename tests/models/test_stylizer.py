@@ -13,7 +13,7 @@ from pentimento.features import open_network
 from pentimento.losses import mean_and_deviation
 from pentimento.model import Batch, DataSpec
 from pentimento.models import build
-from pentimento.models.stylizer import Stylizer, softened
+from pentimento.models.stylizer import Stylizer, softened, without_ripples
 from pentimento.runtime import Draws
 
 SPEC = DataSpec(channels=3, height_px=32, width_px=32)
@@ -84,26 +84,36 @@ def test_a_part_of_a_picture_with_the_moments_of_the_whole():
     assert not torch.allclose(model.stylize(part, style)[inner], wanted, atol=1e-3)
 
 
+def test_softening_keeps_what_is_even_and_takes_some_of_the_finest_ripple():
+    torch.testing.assert_close(softened(torch.full((1, 3, 5, 7), 0.3)), torch.full((1, 3, 5, 7), 0.3))
+    stripes = torch.tensor([1.0, -1.0]).tile(5).expand(2, 3, 8, 10)
+    board = stripes * torch.tensor([1.0, -1.0]).tile(4)[:, None]
+    for ripple, left in ((stripes, 0.75), (stripes.mT, 0.75), (board, 0.75**2)):
+        torch.testing.assert_close(softened(ripple)[..., 1:-1, 1:-1], left * ripple[..., 1:-1, 1:-1])
+    point = torch.zeros(1, 1, 5, 5).index_fill_(3, torch.tensor(2), 1.0)
+    torch.testing.assert_close(softened(point)[0, 0, 2], torch.tensor([0, 1 / 16, 14 / 16, 1 / 16, 0]))
+    assert softened(torch.ones(1, 3, 1, 1)).tolist() == [[[[1.0]]] * 3]
+
+
 @pytest.mark.parametrize("period", [2, 2.2, 3, 4.5, 8])
 @pytest.mark.parametrize("phase", [0.0, 1.1])
-def test_softening_takes_ripples_of_two_pixels_and_leaves_wider_waves(period, phase):
+def test_ripples_of_two_pixels_go_and_wider_waves_stay(period, phase):
     wave = torch.cos(2 * math.pi * torch.arange(120).double() / period + phase).float().expand(2, 3, 40, 120)
-    share = math.sin(math.pi / period) ** 2
-    left = (1 - share / 4) * (1 - share**15)
-    for x, made in ((wave, softened(wave)), (wave.mT, softened(wave.mT))):
+    left = 1 - math.sin(math.pi / period) ** 30
+    for x, made in ((wave, without_ripples(wave)), (wave.mT, without_ripples(wave.mT))):
         inner = (..., slice(16, -16), slice(16, -16))
         torch.testing.assert_close(made[inner], left * x[inner], atol=2e-6, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
-        in_bf16 = softened(wave)
-    assert torch.equal(in_bf16, softened(wave))
+        in_bf16 = without_ripples(wave)
+    assert torch.equal(in_bf16, without_ripples(wave))
 
 
-def test_softening_keeps_what_is_even_and_nothing_of_a_grid_up_to_the_border():
-    torch.testing.assert_close(softened(torch.full((1, 3, 16, 17), 0.3)), torch.full((1, 3, 16, 17), 0.3))
+def test_nothing_is_left_of_a_grid_up_to_the_border():
+    torch.testing.assert_close(without_ripples(torch.full((1, 3, 5, 17), 0.3)), torch.full((1, 3, 5, 17), 0.3))
     stripes = torch.tensor([1.0, -1.0]).tile(10).expand(2, 3, 18, 20)
     board = stripes * torch.tensor([1.0, -1.0]).tile(9)[:, None]
     for ripple in (stripes, stripes.mT, board):
-        torch.testing.assert_close(softened(ripple), torch.zeros_like(ripple), atol=1e-6, rtol=0)
+        torch.testing.assert_close(without_ripples(ripple), torch.zeros_like(ripple), atol=1e-6, rtol=0)
 
 
 def test_every_parameter_learns_and_the_loss_falls():
@@ -150,7 +160,8 @@ def test_a_small_batch_learns_to_give_the_picture_back_too(count):
     without, with_it = (
         make_like(model, weight).loss("stylizer", batch, Draws(0, range(count), 0)) for weight in (0.0, 100.0)
     )
-    back = model.stylize(batch.images[:1], model.encode_style(batch.targets[:1]), 0.0)
+    styles, strength = model.encode_style(batch.targets[:1]), torch.zeros(1, 1, 1, 1)
+    back = model.decoder(model.content_maps(batch.images[:1]), styles, strength)
     wanted = 100 * (back - batch.images[:1]).square().mean()
     assert torch.isfinite(with_it["style"])
     torch.testing.assert_close(with_it["loss"] - without["loss"], wanted, rtol=1e-4, atol=1e-5)

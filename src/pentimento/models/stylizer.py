@@ -11,19 +11,18 @@ and sigma: measured over all tiles beforehand, they make the tiled picture the s
 
 Where we differ: the encoder is small and learned with the rest, where theirs is VGG-19; pixels are rearranged in
 blocks of 2, so that next to nothing runs at full resolution; the coarser maps are joined by the finer ones (U-Net),
-each normalized; the decoder's blocks are modulated. All for speed. What comes of it is softened, so that no ripple of
-two pixels is left, and its grain held to the painting's: a network that is asked to please another finds such ripples.
+each normalized; the decoder's blocks are modulated. All for speed. What comes of it is softened a little, and its
+grain held to the painting's: a network that is asked to please another finds ripples to do it with, two pixels wide.
+What is left of them is taken out afterwards, and not in training: there, others came in their place.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ MARGIN = 0.25  # beyond white and black that the losses look at; what lies farth
 MOST = 10.0  # that a layer can miss of a style
 CALL_BACK = 100.0  # weight of the squared distance from there
 SOFTNESS = 1 / 16  # of a pixel goes to each of its neighbours
-NARROWNESS = 15  # of what is taken out around ripples of two pixels; it reaches as far
+NARROWNESS = 15  # of what is taken out around ripples of two pixels; in pixels, how far that looks
 
 
 class Stylizer(Model):
@@ -198,7 +197,7 @@ class Stylizer(Model):
     ) -> Tensor:
         """See `Stylizes`."""
         a = torch.full((len(images), 1, 1, 1), strength, device=images.device)
-        made: Tensor = self.decoder(self.content_maps(images), styles, a, moments)
+        made = without_ripples(self.decoder(self.content_maps(images), styles, a, moments))
         return made[..., : images.shape[2], : images.shape[3]]
 
     @property
@@ -308,27 +307,29 @@ class Modulation(nn.Module):
 
 
 def softened(x: Tensor) -> Tensor:
-    """(N, C, H, W) through a fixed filter, down and across.
+    """(N, C, H, W) after a step of diffusion, down and across: what is even stays, the finest ripple loses most."""
+    for dim in (2, 3):
+        steps = SOFTNESS * x.diff(dim=dim)
+        x = x.clone()
+        x.narrow(dim, 0, steps.shape[dim]).add_(steps)
+        x.narrow(dim, 1, steps.shape[dim]).sub_(steps)
+    return x
 
-    Of a wave of p pixels, with ``s = sin(pi / p) ** 2``, it leaves ``(1 - 4 SOFTNESS s) (1 - s ** NARROWNESS)``: all of
-    what is even, nothing of ripples of two pixels, which pixel shuffling likes to leave, and 80 % of waves of three.
+
+def without_ripples(x: Tensor) -> Tensor:
+    """(N, C, H, W) without the ripples of two pixels that pixel shuffling leaves, down and across.
+
+    Of a wave of p pixels ``1 - sin(pi / p) ** (2 * NARROWNESS)`` is left: all of what is even, none of two pixels, 99 %
+    of three.
     """
-    taps, n = x.new_tensor(_taps()), NARROWNESS
+    n = NARROWNESS
+    taps = x.new_tensor([(i == n) - (-1) ** (i - n) * math.comb(2 * n, i) / 4**n for i in range(2 * n + 1)])
     x = x.contiguous(memory_format=torch.channels_last)  # six times as fast
     with torch.autocast(x.device.type, enabled=False):
         for kernel, sides in ((taps[None], (n, n, 0, 0)), (taps[:, None], (0, 0, n, n))):
             padded = F.pad(x, sides, mode="reflect" if n < min(x.shape[2:]) else "replicate")  # ripples go on in step
             x = F.conv2d(padded, kernel.expand(x.shape[1], 1, -1, -1), groups=x.shape[1])
     return x
-
-
-@functools.cache
-def _taps() -> tuple[float, ...]:
-    """Of the filter of `softened`, along a side."""
-    n = NARROWNESS
-    ripple = [(-1) ** (i - n) * math.comb(2 * n, i) / 4**n for i in range(2 * n + 1)]
-    narrow = np.eye(1, 2 * n + 1, n)[0] - ripple
-    return tuple(np.convolve(narrow, [SOFTNESS, 1 - 2 * SOFTNESS, SOFTNESS], "same").tolist())
 
 
 def _conv(n: int, m: int) -> nn.Conv2d:
