@@ -205,7 +205,7 @@ def test_folders_with_broken_files_and_going_on(translate):
         ("looks", ("--label", "spring", "--attribute", "hour=3", "--attribute", "our=3"), ("did you mean 'hour'",)),
         ("finder", (), ("a 'detector' model cannot do this; families that can: pix2pix, cyclegan",)),
         ("pairs", ("--strength", "2"), ("--strength: 0 to 1 expected, got 2.0",)),
-        ("pairs", ("--memory", "1KB"), ("memory: ", "or more expected for this model")),
+        ("pairs", ("--memory", "1KB"), ("--memory: too little for this model", "allow ")),
     ],
 )
 def test_refusals(translate, model, options, parts):
