@@ -370,6 +370,7 @@ def visit(
                 (plan.rows.core(row), plan.columns.core(column)),
             )
         )
-        return_freed_memory()
+        if plan.count > 1:
+            return_freed_memory()
         function(source.read(window), window, core)
         progress(Progress(stage, next(done), plan.count, "tiles"))
