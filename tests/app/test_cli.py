@@ -355,6 +355,41 @@ def test_errors_as_json(pentimento):
     assert json.loads(out)["error"]["type"] == "NotFoundError"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("restore", "a.png", "--noise", "much"), "--noise: a number expected, got 'much'"),
+        (("restore", "a.png", "--passes", "many"), "--passes: a whole number expected, got 'many'"),
+        (("stylize", "a.png", "b.png", "--strength", "atuo"), "--strength: a number or auto expected, got 'atuo'"),
+        (("stylize", "a.png", "b.png", "--weights", "1", "half"), "--weights: a number expected, got 'half'"),
+        (("stylize", "a.png", "b.png", "--colours", "luminence"), 'Did you mean "luminance"?'),
+    ],
+)
+def test_what_is_no_number_is_told_in_words(pentimento, arguments, said):
+    code, _, err = pentimento(*arguments, "--out", "o.png")
+    assert code == 2
+    assert said in one_line(err)
+
+
+@pytest.mark.parametrize("verb", [["train"], ["restore"], ["explain", "effects"]])
+def test_every_help_names_what_all_commands_take(pentimento, verb):
+    code, out, _ = pentimento(*verb, "--help")
+    assert code == 0
+    assert "--json" in out
+    assert "--debug" in out
+
+
+def test_a_licence_is_not_told_beside_an_error(pentimento, tmp_path):
+    picture(tmp_path / "in.png")
+    code, _, err = pentimento("restore", "in.png", "--model", "denoise", "--quality", 50, "--out", "o.png")
+    assert code == 2
+    assert err.splitlines() == [one_line(err)]
+    code, _, err = pentimento("restore", "in.png", "--model", "denoise", "--out", "o.jpg")
+    assert code == 0
+    assert err.count("denoise was trained on data for research use") == 1
+    assert err.count("JPEG loses a little") == 1
+
+
 def test_ctrl_c_while_packing_leaves_nothing_behind(pentimento, tmp_path, monkeypatch):
     from pentimento.data import packed
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pentimento.api.options import Callback, Flag, read_attributes, say_licence
-from pentimento.api.pictures import say_what_jpeg_loses
+from pentimento.api.options import Callback, Flag, read_attributes
+from pentimento.api.pictures import say_beforehand
 from pentimento.errors import ExistsError, ImageError, NotFoundError
 from pentimento.runtime import no_progress
 
@@ -87,9 +87,7 @@ def edit(
     wishes = Wishes(do, label, read_attributes(attributes), only_changes, Search(steps, seed))
     _check_files(job.source, job.target, overwrite)
     loaded = load(model, choose_device(device))
-    say_licence(loaded.origin, progress)
-    if only_changes:
-        say_what_jpeg_loses([job], "edit", progress)
+    say_beforehand([job] if only_changes else [], "edit", [loaded], progress)
     found, warnings = edit_file(loaded, job, wishes, progress)
     assert loaded.origin is not None
     sha256 = loaded.origin.weights_sha256

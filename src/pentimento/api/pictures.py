@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pentimento.model import Model
     from pentimento.tasks.files import Job
 
-__all__ = ["StylizeResult", "check_range", "load_able", "say_what_jpeg_loses"]
+__all__ = ["StylizeResult", "check_range", "load_able", "say_beforehand"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,14 @@ class StylizeResult:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def load_able(name: str, capability: str, verb: str, device: str, progress: ProgressCallback) -> Model:
-    """The model called `name` on its device, channels last (convolutions are faster so); its licence is told.
+def load_able(name: str, capability: str, verb: str, device: str) -> Model:
+    """The model called `name` on its device, channels last: convolutions are faster so.
 
     Args:
         name: see `pentimento.models.find`.
         capability: the protocol of `pentimento.capabilities` that `verb` needs.
         verb: for the message.
         device: auto, cpu, cuda, cuda:N or mps.
-        progress: told of a licence.
 
     Raises:
         NotFoundError, ModelError: see `pentimento.models.load`; or the model cannot do it.
@@ -66,7 +65,6 @@ def load_able(name: str, capability: str, verb: str, device: str, progress: Prog
     model = load(name, choose_device(device))
     capabilities.require(model, getattr(capabilities, capability), verb, MODELS)
     model.to(memory_format=channels_last)  # type: ignore[call-overload]
-    say_licence(model.origin, progress)
     return model
 
 
@@ -80,8 +78,10 @@ def check_range(option: str, value: float | None, low: float, high: float) -> No
         raise InputError(f"--{option}: {low} to {high} expected, got {value}")
 
 
-def say_what_jpeg_loses(jobs: Iterable[Job], verb: str, progress: ProgressCallback) -> None:
-    """Once, where one of the results is a JPEG."""
+def say_beforehand(jobs: Iterable[Job], verb: str, models: Iterable[Model], progress: ProgressCallback) -> None:
+    """What to know before the first picture: licences, and what is lost where a result is a JPEG. Each is said once."""
+    for model in models:
+        say_licence(model.origin, progress)
     if any(job.target.suffix.lower() in (".jpg", ".jpeg") for job in jobs):
         message = "JPEG loses a little everywhere when it is encoded anew; .png and .tif keep all"
         progress(Progress(verb, 0, message=message))

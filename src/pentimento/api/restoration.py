@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag
-from pentimento.api.pictures import check_range, load_able, say_what_jpeg_loses
+from pentimento.api.pictures import check_range, load_able, say_beforehand
 from pentimento.errors import InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
@@ -112,12 +112,10 @@ def restore(
     masks = plan_masks([job.source for job in jobs], None if mask is None else Path(mask))
     in_passes = passes is not None or tolerance is not None
     name = model or _default_model(scale, quality, in_passes, mask is not None, find_scratches)
-    restorer = load_able(name, "Restores", "restore", device, progress)
+    restorer = load_able(name, "Restores", "restore", device)
     wishes.check(restorer, scale, masked=mask is not None or find_scratches)
-    finder = None
-    if find_scratches:
-        finder = load_able(detector or FINDER, "Detects", "restore --find-scratches", device, progress)
-    say_what_jpeg_loses(jobs, "restore", progress)
+    finder = load_able(detector or FINDER, "Detects", "restore --find-scratches", device) if find_scratches else None
+    say_beforehand(jobs, "restore", [restorer, *([finder] if finder else [])], progress)
     return _restore_all(restorer, jobs, wishes, masks, finder, there, progress)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.explanation import ExplainResult, write_report
-from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files
+from pentimento.api.options import Callback, Flag, check_level, check_seed, report_files, say_licence
 from pentimento.api.pictures import check_range, load_able
 from pentimento.errors import CausalError, InputError
 from pentimento.runtime import no_progress
@@ -80,8 +80,9 @@ def explain_style(
     asked = studies.find_style_outcomes(outcomes)
     files = report_files(out, overwrite)
     pictures = _contents(contents, size)
-    stylizer = load_able(model, "Stylizes", "explain style", device, progress)
+    stylizer = load_able(model, "Stylizes", "explain style", device)
     crossed = studies.Factorial(pictures, _styles(stylizer, model, styles, size), doses)
+    say_licence(stylizer.origin, progress)
     found = studies.study_styles(stylizer, crossed, asked, level=level, seed=seed, progress=progress)
     if refute:
         found = refute_styles(found, crossed)

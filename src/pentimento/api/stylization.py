@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from pentimento.api.optimization import Optimization, find_search, optimize_all, refuse_unheard
 from pentimento.api.options import Callback, Flag
-from pentimento.api.pictures import StylizeResult, check_range, load_able, say_what_jpeg_loses
+from pentimento.api.pictures import StylizeResult, check_range, load_able, say_beforehand
 from pentimento.errors import ExistsError, InputError
 from pentimento.runtime import ProgressCallback, no_progress
 
@@ -93,7 +93,7 @@ def stylize(
     _check_masks(mask, len(styles), weights)
     place = None if save_style is None else _where_to_keep(save_style, bool(mask), colours)
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    _check_jobs(jobs, (*styles, *map(str, mask)), progress)
+    _check_jobs(jobs, (*styles, *map(str, mask)))
     budget = working_memory(memory)
     asked: dict[str, float | str] = {"styles": ", ".join(styles), "colours": colours}
     if len(styles) > 1 and not mask:
@@ -102,11 +102,13 @@ def stylize(
         check_unfinished(jobs, [*map(Path, styles), *map(Path, mask), *there], may_replace=overwrite or skip_existing)
         search = find_search(optimization, colours, size, budget, device, progress)
         asked["steps"] = optimization.steps
+        say_beforehand(jobs, "stylize", [], progress)
         return optimize_all(search, jobs, styles, counts, mask, asked, there, progress)
-    stylizer = load_able(model or DEFAULT, "Stylizes", "stylize", device, progress)
+    stylizer = load_able(model or DEFAULT, "Stylizes", "stylize", device)
     look = _look(stylizer, model or DEFAULT, styles, counts, full, colours, style_size, budget)
     place = None if place is None else _not_kept_yet(place, stylizer, overwrite, skip_existing)
     asked["strength"] = strength
+    say_beforehand(jobs, "stylize", [stylizer], progress)
     result = _render_all(stylizer, jobs, look, bound, styles, mask, asked, there, progress)
     if place is not None:
         _keep(place, look, stylizer)
@@ -133,8 +135,8 @@ def _check_masks(mask: Sequence[Path], count: int, weights: Sequence[float] | No
         raise InputError(f"--mask: one for each of {count} styles expected, got {len(mask)}")
 
 
-def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str], progress: ProgressCallback) -> None:
-    """Refuse to write onto a style or a mask, which is still to be looked at; say what JPEG loses.
+def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str]) -> None:
+    """Refuse to write onto a style or a mask, which is still to be looked at.
 
     Raises:
         InputError: that.
@@ -143,7 +145,6 @@ def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str], progress: Progres
     for job in jobs:
         if job.target.resolve() in files:
             raise InputError(f"{job.target}: is a style or a mask, and would be written onto; choose another --out")
-    say_what_jpeg_loses(jobs, "stylize", progress)
 
 
 # ----------------------------------------------------------------------------------------------- by a model

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pentimento.api.options import Callback, Flag, read_attributes
-from pentimento.api.pictures import check_range, load_able, say_what_jpeg_loses
+from pentimento.api.pictures import check_range, load_able, say_beforehand
 from pentimento.runtime import no_progress
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def translate(
     check_range("strength", strength, 0, 1)
     wishes = Wishes(reverse, label, read_attributes(attributes), strength, working_memory(memory))
     jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    translator = load_able(model, "Translates", "translate", device, progress)
+    translator = load_able(model, "Translates", "translate", device)
     wishes.condition(translator)  # refuses before the first picture what it would refuse for each
-    say_what_jpeg_loses(jobs, "translate", progress)
+    say_beforehand(jobs, "translate", [translator], progress)
     assert translator.origin is not None
     result = TranslateResult([], translator.origin.name, translator.origin.weights_sha256, skipped=there)
 

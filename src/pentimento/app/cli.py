@@ -17,9 +17,9 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CoercionError, CycloptsError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
@@ -34,6 +34,7 @@ from pentimento.runtime import tune_process
 __all__ = ["build_app", "main"]
 
 INTERRUPTED = 130
+NUMBERS: Mapping[Any, str] = {int: "a whole number", float: "a number"}
 
 
 def build_app() -> App:
@@ -41,8 +42,9 @@ def build_app() -> App:
     app = App(
         name="pentimento",
         help="Image models you own: train them on your own pictures, generate, restyle, restore, translate, edit; find "
-        "out what causes what.\n\n"
-        "Every command also takes --json (one JSON object on standard output) and --debug (show the traceback).",
+        "out what causes what.",
+        help_epilogue="Every command also takes --json (one JSON object on standard output) and --debug (show the "
+        "traceback).",
         version=pentimento.__version__,
         console=Console(stderr=False),
         result_action="return_value",
@@ -100,7 +102,7 @@ def run(arguments: list[str]) -> int:
         return _fail(error, str(error) or "interrupted; what was finished before is whole", INTERRUPTED, as_json, debug)
     except (PentimentoError, CycloptsError) as error:
         code = error.exit_code if isinstance(error, PentimentoError) else InputError.exit_code
-        return _fail(error, str(error), code, as_json, debug)
+        return _fail(error, _message(error), code, as_json, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; say nothing more
         return 1
@@ -176,6 +178,17 @@ def _is_number(token: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _message(error: PentimentoError | CycloptsError) -> str:
+    """What is wrong; of a value that is no number, in the words of `api` instead of names of types."""
+    if not isinstance(error, CoercionError) or error.token is None or not error.token.keyword:
+        return str(error)
+    number, *others = (error.target_type,) if error.target_type in NUMBERS else get_args(error.target_type) or (None,)
+    if number not in NUMBERS:
+        return str(error)
+    words = [NUMBERS[number], *itertools.chain.from_iterable(get_args(other) for other in others)]  # 'auto'
+    return f"{error.token.keyword}: {' or '.join(words)} expected, got {error.token.value!r}"
 
 
 def _fail(error: BaseException, message: str, code: int, as_json: bool, debug: bool) -> int:
