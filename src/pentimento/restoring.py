@@ -198,12 +198,12 @@ class RestoringModel(Model):
 
     def restore(self, images: Tensor, masks: Tensor | None = None, strength: Tensor | None = None) -> Tensor:
         """See `Restores`. A gray picture may go through a colour model, and each channel through a gray one."""
-        for made in itertools.islice(self.refine(images, masks, strength), self.passes):
+        for made in itertools.islice(self._refined(images, masks, strength), self.passes):
             last = made
         return last
 
-    def refine(self, images: Tensor, masks: Tensor | None = None, strength: Tensor | None = None) -> Iterator[Tensor]:
-        """See `Refines`."""
+    def _refined(self, images: Tensor, masks: Tensor | None, strength: Tensor | None) -> Iterator[Tensor]:
+        """The result of each pass, as many as `_passes` makes."""
         if self.told != "nothing" and strength is None:
             strength = self.estimate(images).mean((2, 3), keepdim=True)
         own = self._in_own_channels(images)

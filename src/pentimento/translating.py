@@ -69,9 +69,9 @@ class Translator(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        """For tiles. The bytes are those of the widest level, thrice, of the other levels, and of the pictures."""
-        numbers = sum((6 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
-        numbers += 6 * self.channels + (1 + self.embed.dim) / self.shrink**2
+        """For tiles."""
+        pictures = 6 * self.channels + (1 + self.embed.dim) / self.shrink**2
+        numbers = self.network.numbers_held(self.shrink) + pictures
         multiple = self.shrink * self.network.multiple
         return Reach(multiple, overlap_px=max(4 * multiple, 32), bytes_per_px=round(4 * numbers))
 

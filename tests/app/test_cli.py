@@ -360,6 +360,9 @@ def test_errors_as_json(pentimento):
     [
         (("restore", "a.png", "--noise", "much"), "--noise: a number expected, got 'much'"),
         (("restore", "a.png", "--passes", "many"), "--passes: a whole number expected, got 'many'"),
+        (("restore", "a.png", "--passes", "2.9"), "--passes: a whole number expected, got '2.9'"),
+        (("restore", "a.png", "--scale=2.5"), "--scale: a whole number expected, got '2.5'"),
+        (("stylize", "a.png", "b.png", "--size", "1e3"), "--size: a whole number expected, got '1e3'"),
         (("stylize", "a.png", "b.png", "--strength", "atuo"), "--strength: a number or auto expected, got 'atuo'"),
         (("stylize", "a.png", "b.png", "--weights", "1", "half"), "--weights: a number expected, got 'half'"),
         (("stylize", "a.png", "b.png", "--colours", "luminence"), 'Did you mean "luminance"?'),
@@ -377,6 +380,15 @@ def test_every_help_names_what_all_commands_take(pentimento, verb):
     assert code == 0
     assert "--json" in out
     assert "--debug" in out
+
+
+def test_json_has_what_is_told_on_the_way(pentimento, tmp_path):
+    picture(tmp_path / "in.png")
+    code, out, err = pentimento("restore", "in.png", "--model", "denoise", "--out", "o.jpg", "--json")
+    assert (code, err) == (0, "")
+    licence, lossy = json.loads(out)["notes"]
+    assert "denoise was trained on data for research use" in licence
+    assert "JPEG loses a little everywhere" in lossy
 
 
 def test_a_licence_is_not_told_beside_an_error(pentimento, tmp_path):

@@ -329,7 +329,7 @@ def test_ctrl_c_keeps_the_last_picture(stylize, monkeypatch):
     assert not Path("out.png").exists()
     code, _, error = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
     assert code == 2
-    assert "out-so-far.png: exists, from a search that was stopped; --overwrite or --skip-existing" in error
+    assert "out-so-far.png: exists, and is where out.png lies until it is done; --overwrite, or move it" in error
     _, result, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--skip-existing")
     assert (result["files"], result["skipped"]) == (["out.png"], [])
     assert not Path("out-so-far.png").exists()
@@ -340,7 +340,7 @@ def test_what_is_written_on_the_way_lies_beside_the_result(stylize, monkeypatch)
     write = images.write
     monkeypatch.setattr(task.images, "write", lambda path, *a, **k: (written.append(path.name), write(path, *a, **k)))
     stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--preview-every", "1")
-    assert written == 3 * ["out-so-far.png"] + ["out.png"]
+    assert written == ["tried.png"] + 3 * ["out-so-far.png"] + ["out.png"]  # first whether PNG holds a pixel of it
     assert not Path("out-so-far.png").exists()
 
 

@@ -148,6 +148,7 @@ class TestRecurrent:
     def test_passes_feed_on_each_other_and_go_on_without_end(self):
         model = make_model("recurrent").eval()
         assert isinstance(model, Refines)
+        assert not isinstance(make_model("noise"), Refines)
         images, strength = torch.rand(1, 3, 16, 16), torch.full((1, 1, 1, 1), 0.1)
         made = list(itertools.islice(model.refine(images, None, strength), 6))
         assert all(not torch.equal(a, b) for a, b in itertools.pairwise(made))

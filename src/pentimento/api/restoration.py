@@ -83,8 +83,7 @@ def restore(
         noise: The standard deviation of the noise, 0 to 255; guessed where left out.
         quality: The quality of a JPEG picture, 1 to 100, for a model that removes its artefacts; guessed likewise.
         scale: Enlarge so many times, 2 or 4.
-        mask: A picture of the same size, white (or transparent, more than half) where to repair; or a folder of them,
-            by name.
+        mask: A picture of the same size, white where to repair, or transparent; or a folder of them, by name.
         find_scratches: Find scratches, creases and dust, and repair those only.
         detector: The model that finds them; find-scratches where left out.
         strength: How much of the change is made, 0 to 1.
@@ -92,24 +91,30 @@ def restore(
         tolerance: Of a recurrent model: stop when a pass changes pixels by less than so much of 255, on average.
         ensemble: Repair the picture in eight positions, turned and mirrored, and take the mean: a little better, for
             eight times the work.
-        compare: Also write before and after side by side, and a map of what changed.
+        compare: Also write before and after side by side, a map of what changed, and the mask of scratches found.
         memory: At most so much beside the picture itself, e.g. 2GB; half of what is free where left out.
         in_place: Write onto the pictures themselves.
         skip_existing: Leave out what has been written before, so that a stopped run goes on.
         overwrite: Replace other files.
         device: auto, cpu, cuda, cuda:N or mps.
     """
-    from pentimento.tasks.files import plan_jobs
+    from pentimento.tasks import compare as shown
+    from pentimento.tasks.files import check_beside, check_spared, plan_jobs
     from pentimento.tasks.masks import plan_masks
 
-    wishes = _wishes(noise, quality, strength, passes, tolerance, memory)
-    wishes = replace(wishes, ensemble=ensemble, compare=compare, overwrite=overwrite)
+    wishes = replace(_wishes(noise, quality, strength, passes, tolerance, memory), ensemble=ensemble, compare=compare)
     if mask is not None and find_scratches:
         raise InputError("--mask, --find-scratches: one or the other")
     if detector is not None and not find_scratches:
         raise InputError("--detector: finds damage for --find-scratches; add that, or leave it out")
-    jobs, there = plan_jobs(images, out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    masks = plan_masks([job.source for job in jobs], None if mask is None else Path(mask))
+    given = None if mask is None else Path(mask).expanduser()
+    existing = {"in_place": in_place, "overwrite": overwrite, "skip_existing": skip_existing}
+    jobs, there = plan_jobs(images, out, **existing, apart=given)
+    masks = plan_masks([job.source for job in jobs], given)
+    check_spared(jobs, masks.values(), "a mask")
+    if compare:
+        kept = [*masks.values(), *there]
+        check_beside(jobs, lambda t: shown.names(t, find_scratches), kept, "is shown", may_replace=overwrite)
     in_passes = passes is not None or tolerance is not None
     name = model or _default_model(scale, quality, in_passes, mask is not None, find_scratches)
     restorer = load_able(name, "Restores", "restore", device)

@@ -80,10 +80,10 @@ def stylize(
         device: auto, cpu, cuda, cuda:N or mps.
         optimization: See there.
     """
-    from pentimento.tasks.files import plan_jobs, texts
+    from pentimento.tasks.files import check_beside, check_spared, plan_jobs, texts
     from pentimento.tasks.memory import working_memory
     from pentimento.tasks.styles import shares
-    from pentimento.tasks.stylize import check_unfinished
+    from pentimento.tasks.stylize import so_far
 
     styles, mask = texts(styles), list(map(Path, texts(mask)))
     refuse_unheard(method, model, strength, keep, save_style, style_size, size, optimization)
@@ -93,13 +93,17 @@ def stylize(
     _check_masks(mask, len(styles), weights)
     place = None if save_style is None else _where_to_keep(save_style, bool(mask), colours)
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    _check_jobs(jobs, (*styles, *map(str, mask)))
+    looked_at = [*map(Path, styles), *mask]
+    check_spared(jobs, looked_at, "a style or a mask")
     budget = working_memory(memory)
     asked: dict[str, float | str] = {"styles": ", ".join(styles), "colours": colours}
     if len(styles) > 1 and not mask:
         asked["weights"] = ", ".join(f"{share:g}" for share in counts)
     if method == "optimize":
-        check_unfinished(jobs, [*map(Path, styles), *map(Path, mask), *there], may_replace=overwrite or skip_existing)
+        may_replace = overwrite or skip_existing
+        check_beside(
+            jobs, lambda t: [so_far(t)], [*looked_at, *there], "lies until it is done", may_replace=may_replace
+        )
         search = find_search(optimization, colours, size, budget, device, progress)
         asked["steps"] = optimization.steps
         say_beforehand(jobs, "stylize", [], progress)
@@ -133,18 +137,6 @@ def _check_masks(mask: Sequence[Path], count: int, weights: Sequence[float] | No
         raise InputError("--mask, --weights: one or the other; a mask says how much of its style goes where")
     if mask and len(mask) != count:
         raise InputError(f"--mask: one for each of {count} styles expected, got {len(mask)}")
-
-
-def _check_jobs(jobs: Sequence[Job], looked_at: Sequence[str]) -> None:
-    """Refuse to write onto a style or a mask, which is still to be looked at.
-
-    Raises:
-        InputError: that.
-    """
-    files = {Path(text).expanduser().resolve() for text in looked_at}
-    for job in jobs:
-        if job.target.resolve() in files:
-            raise InputError(f"{job.target}: is a style or a mask, and would be written onto; choose another --out")
 
 
 # ----------------------------------------------------------------------------------------------- by a model

@@ -89,9 +89,9 @@ def run(arguments: list[str]) -> int:
     """Run one command; returns the exit code."""
     as_json, debug = (_take_flag(arguments, flag) for flag in ("--json", "--debug"))
     try:
-        result = _call(arguments, quiet=as_json)
+        result, notes = _call(arguments, quiet=as_json)
         if result is not None and os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
-            _print_json(result) if as_json else _print(result)
+            _print_json(result, notes) if as_json else _print(result)
             sys.stdout.flush()
         failed = getattr(result, "failed", None)
         if failed:
@@ -121,17 +121,18 @@ def _take_flag(arguments: list[str], flag: str) -> bool:
     return True
 
 
-def _call(arguments: list[str], quiet: bool) -> Any:
+def _call(arguments: list[str], quiet: bool) -> tuple[Any, list[str]]:
+    """What the command gives, and the messages on its way."""
     app = build_app()
     if not arguments:
         app.help_print([])
-        return None
+        return None, []
     command, bound, _ = app.parse_args(_one_value_each(app, arguments), print_error=False, exit_on_error=False)
     parameters = getattr(command, "__annotations__", {})
     with Display(quiet) as display:
         if "progress" in parameters:
             bound.arguments["progress"] = display
-        return command(*bound.args, **bound.kwargs)
+        return command(*bound.args, **bound.kwargs), display.notes
 
 
 def _one_value_each(app: App, arguments: Sequence[str]) -> list[str]:
@@ -154,15 +155,19 @@ def _one_value_each(app: App, arguments: Sequence[str]) -> list[str]:
             missing -= 1
             continue
         option, equals, _ = token.partition("=")
-        count, several = 0, False
+        count, several, whole = 0, False, False
         with contextlib.suppress(ValueError):  # an unknown option, which cyclopts will refuse
-            count, several = known.match(option)[0].token_count()
+            argument = known.match(option)[0]
+            (count, several), whole = argument.token_count(), int in (argument.hint, *get_args(argument.hint))
         values = list(itertools.takewhile(lambda value: not _is_option(value), rest[place:]))
         if not several:
             values = values[: 0 if equals else count]
         elif missing > 0:
             values = list(itertools.takewhile(_is_number, values)) or values[: 0 if equals else 1]
         place += len(values)
+        for value in [token[len(option) + 1 :], *values][not equals :] if whole else ():
+            if _is_number(value) and not value.lstrip("+-").isdigit():  # cyclopts rounds it
+                raise InputError(f"{option}: a whole number expected, got {value!r}")
         for number, value in enumerate(values):
             made += [option, value] if several and (number or equals) else [value]
     return made + list(rest[place:])
@@ -223,6 +228,7 @@ class Display:
             expand=True,
         )
         self.stages: dict[str, TaskID] = {}
+        self.notes: list[str] = []
 
     def __enter__(self) -> Display:
         return self
@@ -235,6 +241,7 @@ class Display:
 
     def __call__(self, report: Report) -> None:
         if report.message:
+            self.notes.append(report.message)
             self.console.print(f"{report.stage:>8} {report.message}", highlight=False, markup=False, soft_wrap=True)
         if report.total is None or not report.total > 0:
             return
@@ -267,8 +274,12 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _print_json(result: Any) -> None:
-    print(json.dumps(_plain(result), ensure_ascii=False))
+def _print_json(result: Any, notes: Sequence[str]) -> None:
+    """With what would have been told on the way, where there was any."""
+    document = _plain(result)
+    if notes and isinstance(document, dict):
+        document["notes"] = list(notes)
+    print(json.dumps(document, ensure_ascii=False))
 
 
 def _print(result: Any) -> None:

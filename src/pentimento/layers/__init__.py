@@ -6,6 +6,7 @@ from pentimento.layers.convolutional import (
     PatchDiscriminator,
     UNet,
     feature_stages,
+    pad_before,
     pad_to_multiple,
 )
 from pentimento.layers.holes import HOLE_GRID_PX, HOLE_REACH_PX, fill_holes
@@ -36,6 +37,7 @@ __all__ = [
     "centre_fit",
     "feature_stages",
     "fill_holes",
+    "pad_before",
     "pad_to_multiple",
     "truncate_normal",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-__all__ = ["FEATURE_LAYERS", "PatchDiscriminator", "UNet", "feature_stages", "pad_to_multiple"]
+__all__ = ["FEATURE_LAYERS", "PatchDiscriminator", "UNet", "feature_stages", "pad_before", "pad_to_multiple"]
 
 FEATURE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -20,10 +20,19 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     are they repeated.
     """
     height, width = x.shape[2:]
-    below, right = -height % multiple, -width % multiple
-    if not (below or right):
+    return _mirrored(x, (0, -width % multiple, 0, -height % multiple))
+
+
+def pad_before(x: Tensor, above: int, left: int) -> Tensor:
+    """(N, C, H, W) with so many of its first rows and columns mirrored, or repeated, before them."""
+    return _mirrored(x, (left, 0, above, 0))
+
+
+def _mirrored(x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+    if not any(sides):
         return x
-    return F.pad(x, (0, right, 0, below), mode="reflect" if below < height and right < width else "replicate")
+    reflected = max(sides[:2]) < x.shape[3] and max(sides[2:]) < x.shape[2]
+    return F.pad(x, sides, mode="reflect" if reflected else "replicate")
 
 
 class UNet(nn.Module):
@@ -42,7 +51,7 @@ class UNet(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.multiple = 2 ** (len(widths) - 1)
+        self.widths, self.multiple = widths, 2 ** (len(widths) - 1)
         self.head = _conv(in_channels, widths[0])
         steps = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(_blocks(fine, blocks) for fine, _ in steps)
@@ -64,6 +73,13 @@ class UNet(nn.Module):
             x = blocks(double(x) + skips.pop())
         out: Tensor = self.tail(x + first)
         return out
+
+    def numbers_held(self, shrink: int, finest: int = 6) -> float:
+        """At once, for each pixel, where blocks of `shrink` x `shrink` pixels are a position of the input.
+
+        So many maps of the finest level, three of each other; measured.
+        """
+        return sum((3 if k else finest) * width * 0.25**k for k, width in enumerate(self.widths)) / shrink**2
 
 
 class PlainBlock(nn.Module):

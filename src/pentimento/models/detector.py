@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento.capabilities import Reach
+from pentimento.data.fit import recolour
 from pentimento.errors import ModelError
 from pentimento.layers import UNet, pad_to_multiple
 from pentimento.model import Batch, DataSpec, Model, Player
@@ -51,8 +52,8 @@ class Detector(Model):
     def loss(self, player: str, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """See `Model.loss`: cross-entropy plus Dice's loss, which does not drown in the many sound pixels.
 
-        ``1 - (2 sum pm + 1) / (sum p + sum m + 1)`` over the batch (Milletari et al. 2016); `"dice"` is that quotient
-        after a threshold of 1/2.
+        ``1 - (2 sum pm + 1) / (sum p + sum m + 1)`` over the batch, without the squares of Milletari et al. 2016
+        (as Sudre et al. 2017); `"dice"` is that quotient after a threshold of 1/2.
         """
         logits, there = self._logits(batch.images).float(), self._masks(batch)
         found = logits.sigmoid()
@@ -69,9 +70,7 @@ class Detector(Model):
         return batch.masks
 
     def _logits(self, images: Tensor) -> Tensor:
-        images = images.expand(-1, self.spec.channels, -1, -1) if images.shape[1] == 1 else images
-        if self.spec.channels == 1 and images.shape[1] == 3:
-            images = images.mean(1, keepdim=True)
+        images = recolour(images, self.spec.channels)
         height, width = images.shape[2:]
         # A channel of ones stands in for the biases that the network does not have.
         x = F.pad(images - 0.5, (0, 0, 0, 0, 0, 1), value=1.0)
@@ -82,8 +81,7 @@ class Detector(Model):
     @property
     def reach(self) -> Reach:
         """See `Detects`."""
-        numbers = sum((6 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2 + 12
-        multiple = self.shrink * self.network.multiple
+        multiple, numbers = self.shrink * self.network.multiple, self.network.numbers_held(self.shrink) + 12
         return Reach(multiple, overlap_px=max(4 * multiple, 32), bytes_per_px=round(4 * numbers))
 
     def detect(self, images: Tensor) -> Tensor:

@@ -70,6 +70,10 @@ class Recurrent(RestoringModel):
         """See `Refines`."""
         return self.trained_passes
 
+    def refine(self, images: Tensor, masks: Tensor | None = None, strength: Tensor | None = None) -> Iterator[Tensor]:
+        """See `Refines`."""
+        return self._refined(images, masks, strength)
+
     def _passes(self, y: Tensor, seen: Tensor) -> Iterator[Tensor]:
         height, width = y.shape[2:]
         multiple = self.shrink * self.network.multiple
@@ -84,7 +88,7 @@ class Recurrent(RestoringModel):
     @property
     def reach(self) -> Reach:
         """See `Restores`; the overlap is for the usual number of passes, as influence spreads with each."""
-        numbers = sum((10 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
-        numbers += 2 * self.in_channels + 6 * self.spec.channels
+        pictures = 2 * self.in_channels + 6 * self.spec.channels
+        numbers = self.network.numbers_held(self.shrink, finest=10) + pictures
         multiple = self.shrink * self.network.multiple
         return self._reach(multiple, max(8 * multiple, 32), numbers)

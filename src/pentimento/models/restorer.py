@@ -70,8 +70,8 @@ class Restorer(RestoringModel):
 
     @property
     def reach(self) -> Reach:
-        """See `Restores`. The bytes are those of the widest level, thrice, of the other levels, and of the pictures."""
-        numbers = sum((6 if k == 0 else 3) * w / 4**k for k, w in enumerate(self.widths)) / self.shrink**2
-        numbers += self.in_channels + 4 * self.spec.channels * self.scale**2
+        """See `Restores`."""
+        pictures = self.in_channels + 4 * self.spec.channels * self.scale**2
+        numbers = self.network.numbers_held(self.shrink) + pictures
         multiple = self.shrink * self.network.multiple
         return self._reach(multiple, max(4 * multiple, 32), numbers)

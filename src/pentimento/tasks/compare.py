@@ -1,15 +1,15 @@
-"""Shows what a verb has changed: before and after side by side, and a map of the changes."""
+"""Shows what a verb has changed: before and after side by side, a map of the changes, the damage that was found."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
-from pentimento.errors import ExistsError
-from pentimento.images import Picture
+from pentimento.images import BoolArray, Picture
 from pentimento.provenance import Provenance
 from pentimento.tasks.files import SHOWN
 
@@ -20,24 +20,26 @@ _PAD_PX = 2  # around and between before and after, white
 _ROWS_PX = 256  # worked on at once: as floats, all of a large picture would take much memory
 
 
-def names(target: Path, overwrite: bool) -> tuple[Path, Path]:
-    """Where before and after, and the map of changes go, beside `target`.
-
-    Raises:
-        ExistsError: one is there, and may not be overwritten.
-    """
-    both, changes = (target.with_name(f"{target.stem}-{what}.png") for what in SHOWN)
-    there = [p for p in (both, changes) if p.exists() and not overwrite]
-    if there:
-        raise ExistsError(f"{there[0]}: exists; choose another --out, or --overwrite")
-    return both, changes
+def names(target: Path, found: bool) -> list[Path]:
+    """Where before and after, the map of changes and, where damage was `found`, its mask go, beside `target`."""
+    return [target.with_name(f"{target.stem}-{what}.png") for what in SHOWN[: 2 + found]]
 
 
-def show(before: Picture, after: Picture, record: Provenance, both: Path, changes: Path) -> None:
+def show(before: Picture, after: Picture, record: Provenance, files: Sequence[Path], found: BoolArray | None) -> None:
     """Before (left) and after (right), and how much each pixel changed: white is 1 / `VISIBLE` of the range or more.
 
     In 8 bits, over white where there is transparency; a smaller picture is enlarged before.
+
+    Args:
+        before: the source.
+        after: the result.
+        record: goes into all files.
+        files: of `names`.
+        found: (H, W), where damage was found: white, to be corrected by hand and given as a mask.
     """
+    both, changes, *mask = files
+    if found is not None:
+        images.write(mask[0], Picture((255 * found[..., None]).astype(np.uint8)), provenance=record)
     height, width, channels = after.pixels.shape
     if before.height_px != height:
         larger = F.interpolate(before.to_tensor()[None], (height, width), mode="bicubic")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pentimento.errors import ExistsError, ImageError, InputError, NotFoundError, suggest
 from pentimento.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 
-__all__ = ["SHOWN", "Job", "check_writable", "find_pictures", "plan_jobs", "texts"]
+__all__ = ["SHOWN", "Job", "check_beside", "check_spared", "check_writable", "find_pictures", "plan_jobs", "texts"]
 
-SHOWN = ("before-after", "changes")  # what is shown of a change lies beside the result, as NAME-before-after.png
+SHOWN = ("before-after", "changes", "mask")  # of a change; lies beside the result, as NAME-before-after.png
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def plan_jobs(
     in_place: bool = False,
     overwrite: bool = False,
     skip_existing: bool = False,
+    apart: Path | None = None,
 ) -> tuple[list[Job], list[Path]]:
     """All that is to be done, checked before anything is.
 
@@ -46,6 +47,7 @@ def plan_jobs(
         in_place: each result replaces its source; what a link points to, where the source is one.
         overwrite: results may replace other files.
         skip_existing: pictures whose result is there already are left out.
+        apart: a folder whose pictures are for something else, and are left out of a folder that holds it.
 
     Returns:
         The jobs, and the results that are there already.
@@ -66,7 +68,7 @@ def plan_jobs(
     given, out = texts(inputs), None if out is None else Path(out)
     if not all(given) or not given:
         raise InputError("no picture given: files, folders or patterns expected")
-    found = [pair for text in given for pair in _expand(text, out)]
+    found = [pair for text in given for pair in _expand(text, out, apart)]
     if out is None:
         jobs = [Job(source, _own_place(source)) for source, _ in _each_once((p, Path()) for p, _ in found)]
         if len(jobs) == 1:
@@ -91,7 +93,7 @@ def find_pictures(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     Raises:
         NotFoundError: a path that does not exist, a pattern or folder without pictures.
     """
-    return list(dict.fromkeys(path for text in texts(inputs) for path, _ in _expand(text, None)))
+    return list(dict.fromkeys(path for text in texts(inputs) for path, _ in _expand(text)))
 
 
 def texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
@@ -99,14 +101,14 @@ def texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return list(map(str, [inputs] if isinstance(inputs, str | Path) else inputs))
 
 
-def _expand(text: str, out: Path | None) -> list[tuple[Path, Path]]:
-    """(file, its place below an output folder) of an input."""
+def _expand(text: str, *apart: Path | None) -> list[tuple[Path, Path]]:
+    """(file, its place below an output folder) of an input; of a folder, without what lies in folders `apart` in it."""
     path = Path(text)
     with contextlib.suppress(RuntimeError):  # nobody of that name: a file that begins so
         path = path.expanduser()
     if path.is_dir():
-        made = out.resolve() if out is not None and path.resolve() in out.resolve().parents else None
-        files = sorted(p for p in path.rglob("*") if _is_picture(p, path) and not _lies_in(p, made))
+        others = [a.resolve() for a in apart if a is not None and path.resolve() in a.resolve().parents]
+        files = sorted(p for p in path.rglob("*") if _is_picture(p, path) and not any(_lies_in(p, a) for a in others))
         if not files:
             raise NotFoundError(f"{text}: no pictures in this folder ({', '.join(sorted(READABLE_SUFFIXES))})")
         return [(p, p.relative_to(path)) for p in files]
@@ -144,8 +146,8 @@ def _shows(path: Path) -> bool:
     return any(p.suffix.lower() in READABLE_SUFFIXES for p in beside)
 
 
-def _lies_in(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder)
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder)
 
 
 def _into(found: Sequence[tuple[Path, Path]], out: Path) -> list[Job]:
@@ -177,6 +179,51 @@ def check_writable(job: Job) -> None:
         if job.target == _own_place(job.source):
             raise ImageError(f"--in-place: {job.target} cannot be written, only {kinds}; with --out it becomes PNG")
         raise ImageError(f"--out: cannot write {job.target.name}; its name must end in one of {kinds}")
+
+
+def check_spared(jobs: Sequence[Job], files: Iterable[Path], what: str) -> None:
+    """Refuse to write onto files that are still to be looked at; `what` says what they are, e.g. "a mask".
+
+    Raises:
+        ExistsError: that.
+    """
+    spared = {path.expanduser().resolve() for path in files}
+    for job in jobs:
+        if job.target.resolve() in spared:
+            raise ExistsError(f"{job.target}: is {what}, and would be written onto; choose another --out")
+
+
+def check_beside(
+    jobs: Sequence[Job],
+    beside: Callable[[Path], Sequence[Path]],
+    kept: Iterable[Path],
+    what: str,
+    *,
+    may_replace: bool,
+) -> None:
+    """Refuse to write what is made beside results onto anything else.
+
+    Args:
+        jobs: to be done.
+        beside: a result -> what is written beside it.
+        kept: files that are to stay, beside the sources and targets.
+        what: for messages, what the result does there, e.g. "is shown".
+        may_replace: what is there already.
+
+    Raises:
+        InputError, ExistsError: that.
+    """
+    taken = {path.expanduser().resolve() for path in kept}
+    taken |= {path.resolve() for job in jobs for path in (job.source, job.target)}
+    made: dict[Path, Path] = {}
+    for place, target in ((place, job.target) for job in jobs for place in beside(job.target)):
+        if place.resolve() in taken:
+            raise InputError(f"{place}: is where {target.name} {what}; call that file otherwise")
+        other = made.setdefault(place.resolve(), target)
+        if other != target:
+            raise InputError(f"{place}: is where {other.name} {what} and {target.name} too; run them apart")
+        if place.exists() and not may_replace:
+            raise ExistsError(f"{place}: exists, and is where {target.name} {what}; --overwrite, or move it away")
 
 
 def _check_folders(jobs: Sequence[Job]) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pentimento import images, large
 from pentimento.data.fit import recolour
-from pentimento.errors import ImageError, NotFoundError
+from pentimento.errors import ImageError, InputError, NotFoundError
 from pentimento.images import BoolArray
 from pentimento.tasks.memory import memory_budget
 
@@ -18,6 +18,8 @@ __all__ = ["Shares", "plan_masks", "read_mask", "read_regions"]
 
 Shares = npt.NDArray[np.uint8]  # of 255
 
+WHITE = 224  # of 255, or above: what is painted white; as near to black is what is painted black
+MOST_GRAY = 0.5  # of a mask, between the two: edges are soft
 _ROWS_PX = 256
 _ROUNDING = 2  # of 255: masks that fade into each other may pass it by so much
 
@@ -25,7 +27,11 @@ _ROUNDING = 2  # of 255: masks that fade into each other may pass it by so much
 def plan_masks(sources: Sequence[Path], given: Path | None) -> Mapping[Path, Path]:
     """The mask of each picture: `given` for all, or the file of the same name in the folder `given`.
 
+    Pictures of one name are told apart by their folders: of ``left/a.tif`` and ``right/a.tif`` the masks are
+    ``left/a.png`` and ``right/a.png`` in `given`.
+
     Raises:
+        InputError: a picture that two masks are for, or a mask that is for pictures of two folders.
         NotFoundError: no such file or folder, or a picture without a mask in it.
     """
     if given is None:
@@ -34,20 +40,48 @@ def plan_masks(sources: Sequence[Path], given: Path | None) -> Mapping[Path, Pat
         return dict.fromkeys(sources, given)
     if not given.is_dir():
         raise NotFoundError(f"--mask: {given} does not exist")
-    by_stem = {p.stem: p for p in sorted(given.iterdir()) if p.suffix.lower() in images.READABLE_SUFFIXES}
-    missing = [p for p in sources if p.stem not in by_stem]
-    if missing:
-        raise NotFoundError(f"--mask: {given} has no picture called {missing[0].stem}")
-    return {p: by_stem[p.stem] for p in sources}
+    there: dict[tuple[str, ...], Path] = {}
+    for path in sorted(p for p in given.rglob("*") if p.suffix.lower() in images.READABLE_SUFFIXES):
+        other = there.setdefault(path.relative_to(given).with_suffix("").parts, path)
+        if other != path:
+            raise InputError(f"--mask: {other} and {path.name} are for the same picture; leave one")
+    found: dict[Path, Path] = {}
+    for source in sources:
+        parts = source.absolute().with_suffix("").parts
+        name = next((parts[i:] for i in range(len(parts)) if parts[i:] in there), None)
+        if name is None:
+            raise NotFoundError(f"--mask: {given} has no picture called {source.stem}")
+        found[source] = there[name]
+    folders: dict[Path, Path] = {}
+    for source, mask in found.items():
+        if folders.setdefault(mask, source.parent) != source.parent:
+            raise InputError(
+                f"--mask: {mask} would be the mask of {folders[mask] / source.stem} and {source.parent / source.stem}; "
+                "put masks into folders as the pictures are"
+            )
+    return found
 
 
 def read_mask(path: Path, height: int, width: int) -> BoolArray:
-    """White or transparent where to repair.
+    """White where to repair; of a mask with transparency, what is transparent, whatever colours it has.
 
     Raises:
-        ImageError: no still picture, another size, nothing white, or nothing else.
+        ImageError: no still picture, another size, nothing to repair, nothing else, or no mask but a photograph.
     """
-    mask: BoolArray = _read(path, height, width) > 127
+    shares, alpha = _read(path, height, width)
+    mask: BoolArray = shares > 127
+    if (alpha <= 127).any():
+        mask = alpha <= 127
+        if mask.any() and (shares[~mask] >= WHITE).all():
+            raise ImageError(
+                f"--mask: {path.name} is white and transparent, and either could be what to repair; fill what is to "
+                "stay with black"
+            )
+    elif ((shares > 255 - WHITE) & (shares < WHITE)).mean() > MOST_GRAY:
+        raise ImageError(
+            f"--mask: {path.name} is gray for the most part, as a photograph is; paint white where to repair, and "
+            "black elsewhere"
+        )
     if not mask.any():
         raise ImageError(f"--mask: {path.name} has no white, so there is nothing to repair")
     if mask.all():
@@ -64,7 +98,7 @@ def read_regions(paths: Sequence[Path], height: int, width: int) -> list[Shares]
     regions: list[Shares] = []
     total = np.zeros((height, width), np.uint16)
     for path in paths:
-        region = _read(path, height, width)
+        region, _ = _read(path, height, width)
         if not region.any():
             raise ImageError(f"--mask: {path.name} is black all over, so its style would go nowhere; leave it away")
         total += region
@@ -78,16 +112,18 @@ def read_regions(paths: Sequence[Path], height: int, width: int) -> list[Shares]
     return regions
 
 
-def _read(path: Path, height: int, width: int) -> Shares:
-    """The luma of a picture of that size, or its transparency, (H, W)."""
+def _read(path: Path, height: int, width: int) -> tuple[Shares, Shares]:
+    """The luma of a picture of that size over white, and its alpha, (H, W) each."""
     given = large.open_still(path, memory_budget())
     if (given.height_px, given.width_px) != (height, width):
         raise ImageError(
             f"--mask: the size of the picture, {width}x{height}, expected, but {path.name} is "
             f"{given.width_px}x{given.height_px}"
         )
-    shares = np.empty((height, width), np.uint8)
+    shares, alpha = np.empty((height, width), np.uint8), np.full((height, width), 255, np.uint8)
     for top in range(0, height, _ROWS_PX):  # as floats, all of a large one would take much memory
-        rows = given.crop(top, 0, min(_ROWS_PX, height - top), width).to_tensor()
-        shares[top : top + _ROWS_PX] = (255 * recolour(rows[None], 1)[0, 0]).round().byte().numpy()
-    return shares
+        rows = given.crop(top, 0, min(_ROWS_PX, height - top), width)
+        shares[top : top + _ROWS_PX] = (255 * recolour(rows.to_tensor()[None], 1)[0, 0]).round().byte().numpy()
+        if rows.alpha is not None:
+            alpha[top : top + _ROWS_PX] = rows.alpha >> (rows.bits - 8)
+    return shares, alpha

@@ -141,17 +141,18 @@ def open_picture(
         large.check_name(job.target)
     pixel = picture.crop(0, 0, 1, 1)
     bare_ink = pixel.icc_profile is None and pixel.own is not None and pixel.own.shape[2] == 4
-    if not masked:
-        if bare_ink:
-            progress(Progress("read", 0, message=f"{job.source.name}: CMYK without a profile, so the result is RGB"))
-        return picture
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            images.write(Path(folder, "pixel").with_suffix(job.target.suffix), pixel, changed=np.zeros((1, 1), bool))
-    except ImageError as error:
-        ways = "CMYK without a profile must become RGB before" if bare_ink else "choose .tif or .png for --out"
-        told = f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; {ways}"
-        raise ImageError(told) from error
+    if bare_ink and not masked:
+        progress(Progress("read", 0, message=f"{job.source.name}: CMYK without a profile, so the result is RGB"))
+    with tempfile.TemporaryDirectory() as folder:
+        tried = Path(folder, "tried").with_suffix(job.target.suffix)
+        try:
+            images.write(tried, pixel, changed=np.zeros((1, 1), bool) if masked else None)
+        except ImageError as error:
+            if not masked:
+                raise ImageError(f"{job.target}: {str(error).removeprefix(f'{tried}: ')}") from error
+            ways = "CMYK without a profile must become RGB before" if bare_ink else "choose .tif or .png for --out"
+            told = f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; {ways}"
+            raise ImageError(told) from error
     return picture
 
 

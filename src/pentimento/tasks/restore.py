@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -12,23 +13,30 @@ import torch
 from torch import Tensor
 
 from pentimento.capabilities import Detects, Refines, Restores
-from pentimento.errors import ModelError
+from pentimento.errors import InputError, ModelError
 from pentimento.images import BoolArray, Picture
+from pentimento.layers import pad_before
 from pentimento.model import Model
 from pentimento.provenance import Provenance
 from pentimento.runtime import Progress, ProgressCallback, no_progress
-from pentimento.tasks import compare, pictures
+from pentimento.tasks import compare, pictures, tiles
 from pentimento.tasks.ensemble import in_all_positions, with_all_positions
 from pentimento.tasks.files import Job
+from pentimento.tasks.grid import BLOCK_PX, find_grid
 from pentimento.tasks.masks import read_mask
+from pentimento.tasks.memory import least_budget
 from pentimento.tasks.pictures import AnyPicture, Treatment
-from pentimento.tasks.tiles import Window
+from pentimento.tasks.tiles import ArraySink, PictureSource, Window
 
 __all__ = ["Restored", "Wishes", "find_damage", "guess_strength", "restore_file", "restored"]
 
 GUESS_PX, GUESSES = 256, 4  # the strength is guessed from at most so many squares of this side, each way
 JPEG_GRID_PX = 16  # of its blocks, with colours at half the size
+NO_GRID = (0, 0)
+SEARCH_BYTES = 100_000_000  # that the search for damage takes
 GROWTH_PX = 2  # found damage is widened by so much: its edges are damaged too
+
+Grid = tuple[int, int]  # row and column at which the first whole block of JPEG begins
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,6 @@ class Wishes:
         tolerance: mean change of 255 under which passes stop, or None.
         memory_bytes: beside the picture.
         compare: whether to show what changed.
-        overwrite: whether what is shown may replace other files.
         ensemble: whether the mean over eight positions of the picture is made.
     """
 
@@ -54,7 +61,6 @@ class Wishes:
     tolerance: float | None = None
     memory_bytes: int = 2**31
     compare: bool = False
-    overwrite: bool = False
     ensemble: bool = False
 
     def check(self, model: Model, scale: int | None = None, masked: bool = False) -> None:
@@ -66,15 +72,18 @@ class Wishes:
         restorer, name = cast(Restores, model), pictures.model_name(model)
         for option, value, told in (("noise", self.noise, "noise"), ("quality", self.quality, "jpeg")):
             if value is not None and restorer.told != told:
-                use = "denoise" if told == "noise" else "dejpeg"
-                raise ModelError(f"--{option}: {name} is not told this; leave it away, or use --model {use}")
-        one_pass = not isinstance(model, Refines) or model.passes == 1
-        if one_pass and (self.passes is not None or self.tolerance is not None):
+                use = (
+                    f", or use --model {'denoise' if told == 'noise' else 'dejpeg'}"
+                    if restorer.reach.scale == 1
+                    else ""
+                )
+                raise ModelError(f"--{option}: {name} is not told this; leave it away{use}")
+        if not isinstance(model, Refines) and (self.passes is not None or self.tolerance is not None):
             raise ModelError(f"--passes, --tolerance: {name} works in one pass; use --model denoise-recurrent")
         if scale is not None and scale != restorer.reach.scale:
             raise ModelError(f"--scale: {name} enlarges {restorer.reach.scale} times, not {scale}")
         if masked and restorer.reach.scale != 1:
-            raise ModelError(f"--mask: {name} enlarges; repair first, enlarge then")
+            raise ModelError(f"{name} enlarges, and repairs no parts; repair first, enlarge then")
 
     @property
     def told(self) -> float | None:
@@ -103,15 +112,26 @@ class Restored:
 def find_damage(
     detector: Model, picture: AnyPicture, memory_bytes: int, progress: ProgressCallback = no_progress
 ) -> BoolArray:
-    """(H, W), True where `detector` sees damage, widened by `GROWTH_PX`."""
+    """(H, W), True where `detector` sees damage, widened by `GROWTH_PX`.
+
+    Tiles differ by a rounding, and where that decides, by a pixel that is damage or none, and is filled or not. So they
+    are the same however much memory there is.
+
+    Raises:
+        InputError: less memory than they take.
+    """
     finder = cast(Detects, detector)
+    if memory_bytes < SEARCH_BYTES:
+        raise InputError(f"--memory: too little for --find-scratches; allow {least_budget(SEARCH_BYTES)}")
 
     def detect(patch: Tensor, _: Window) -> Tensor:
         with pictures.computing(detector):
             return finder.detect(pictures.placed(patch, detector))
 
-    treatment = Treatment(detect, finder.reach, memory_bytes, "detect")
-    found = pictures.in_tiles(treatment, picture, progress)[..., 0] > 2 ** (picture.bits - 1) - 1
+    height, width = picture.height_px, picture.width_px
+    plan, sink = tiles.plan(height, width, finder.reach, SEARCH_BYTES), ArraySink(height, width, 8)
+    tiles.run(detect, PictureSource(picture), sink, plan, stage="detect", progress=progress)
+    found = sink.pixels[..., 0] > 127
     for turned in (found, found.T):
         before = turned.copy()
         for step in range(1, GROWTH_PX + 1):
@@ -141,17 +161,17 @@ def restore_file(
         progress: told of every tile.
 
     Raises:
-        ExistsError: what is to be shown would replace a file.
         ImageError: the picture or the mask cannot be used.
         InputError: the memory budget is too small.
     """
-    shown = compare.names(job.target, wishes.overwrite) if wishes.compare else ()
+    shown = compare.names(job.target, found=detector is not None) if wishes.compare else []
     masked = mask_file is not None or detector is not None
     picture = pictures.open_picture(job, cast(Restores, model).reach.scale, masked=masked, progress=progress)
     mask = None
     if mask_file is not None:
         mask = read_mask(mask_file, picture.height_px, picture.width_px)
     elif detector is not None:
+        pictures.planned(picture, cast(Restores, model).reach, wishes.memory_bytes)  # refuses before the search
         mask = find_damage(detector, picture, wishes.memory_bytes, progress)
         if not mask.any():
             progress(Progress("detect", 0, message=f"{job.source.name}: no damage found"))
@@ -159,10 +179,10 @@ def restore_file(
     record = _record(model, job.source, wishes, guessed, mask_file, detector)
     made = pictures.write_treated(treatment, picture, job.target, record, mask, progress)
     if shown and isinstance(picture, Picture) and made is not None:
-        compare.show(picture, made, record, *shown)
+        compare.show(picture, made, record, shown, None if detector is None else mask)
     elif shown:
         progress(Progress("restore", 0, message=f"{job.source.name}: too large for --compare"))
-        shown = ()
+        shown = []
     return Restored([job.target, *shown], guessed, None if mask is None else float(mask.mean()))
 
 
@@ -183,10 +203,12 @@ def _treatment(
 ) -> tuple[Treatment, float | None]:
     """What is done to each tile, and the strength where it was guessed."""
     restorer = cast(Restores, model)
+    grid = find_grid(_squares(picture)) if restorer.told == "jpeg" else NO_GRID
     strength, guessed = wishes.told, None
     if strength is None and restorer.told != "nothing":
-        strength = guess_strength(model, picture)
+        strength = guess_strength(model, picture, grid)
         guessed = 255 * strength if restorer.told == "noise" else 100 - 100 * strength
+    before = [-offset % BLOCK_PX for offset in grid]  # rows and columns that make the first block whole
 
     def run(patch: Tensor, window: Window) -> Tensor:
         covered = None
@@ -194,7 +216,10 @@ def _treatment(
             covered = torch.from_numpy(mask[window.slices]).float()[None, None]
             if not covered.any():
                 return patch
-        made = _run(model, patch, covered, strength, wishes).cpu()
+        given, masks = (None if x is None else pad_before(x, *before) for x in (patch, covered))
+        assert given is not None
+        made = _run(model, given, masks, strength, wishes).cpu()
+        made = made[..., restorer.reach.scale * before[0] :, restorer.reach.scale * before[1] :]
         made = pictures.blended(patch, made, wishes.blend)
         return made if covered is None else torch.where(covered > 0.5, made, patch)
 
@@ -202,16 +227,26 @@ def _treatment(
     return Treatment(run, reach, wishes.memory_bytes, "restore"), guessed
 
 
-def guess_strength(model: Model, picture: AnyPicture) -> float:
+def guess_strength(model: Model, picture: AnyPicture, grid: Grid = NO_GRID) -> float:
     """The mean guess over squares spread evenly over the picture, so the same however it is tiled; see `Restores`."""
     total, count = 0.0, 0
-    height, width = picture.height_px, picture.width_px
-    for top, left in itertools.product(_spread(height), _spread(width)):
-        square = picture.crop(top, left, min(GUESS_PX, height), min(GUESS_PX, width))
+    for square in _squares(picture, grid):
         with pictures.computing(model):
-            guess = cast(Restores, model).estimate(pictures.placed(square.to_tensor(None)[None], model)).float()
+            guess = cast(Restores, model).estimate(pictures.placed(square, model)).float()
         total, count = total + float(guess.sum()), count + guess.numel()
     return min(max(total / count, 0.0), 1.0)
+
+
+def _squares(picture: AnyPicture, grid: Grid = NO_GRID) -> Iterator[Tensor]:
+    """(1, C, h, w) each, at most `GUESSES` each way, as many as cover the picture; all begin where a block does."""
+    (top, height), (left, width) = ((o, n - o) if n > o else (0, n) for o, n in zip(grid, _size(picture), strict=True))
+    for row, column in itertools.product(_spread(height), _spread(width)):
+        square = picture.crop(top + row, left + column, min(GUESS_PX, height), min(GUESS_PX, width))
+        yield square.to_tensor(None)[None]
+
+
+def _size(picture: AnyPicture) -> tuple[int, int]:
+    return picture.height_px, picture.width_px
 
 
 def _spread(side: int) -> list[int]:

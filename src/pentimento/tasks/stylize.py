@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
 from pentimento.capabilities import Stylizes
-from pentimento.errors import ExistsError, InputError
+from pentimento.errors import InputError
 from pentimento.features import FeatureNetwork
 from pentimento.images import Picture
 from pentimento.model import Model
@@ -39,7 +39,6 @@ __all__ = [
     "Colours",
     "Look",
     "Search",
-    "check_unfinished",
     "content_moments",
     "matched",
     "optimize_file",
@@ -316,26 +315,6 @@ def optimize_file(
 def so_far(target: Path) -> Path:
     """Where the picture lies that is to become `target`, until it is done."""
     return target.with_stem(f"{target.stem}-so-far")
-
-
-def check_unfinished(jobs: Sequence[Job], kept: Sequence[Path], *, may_replace: bool) -> None:
-    """Refuse to write a picture that is not finished onto another.
-
-    Args:
-        jobs: to be done.
-        kept: files that are to stay, beside the sources and targets.
-        may_replace: what an earlier search left that was stopped.
-
-    Raises:
-        InputError, ExistsError: that.
-    """
-    own = {path for job in jobs for path in (job.source, job.target)}
-    taken = {path.expanduser().resolve() for path in own.union(kept)}
-    for place, job in ((so_far(job.target), job) for job in jobs):
-        if place.resolve() in taken:
-            raise InputError(f"{place}: is where {job.target.name} lies until it is done; call that file otherwise")
-        if place.exists() and not may_replace:
-            raise ExistsError(f"{place}: exists, from a search that was stopped; --overwrite or --skip-existing")
 
 
 def _write(step: Step, picture: Picture, search: Search, target: Path, record: Provenance) -> None:

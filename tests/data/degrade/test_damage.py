@@ -67,14 +67,17 @@ def test_a_stain_is_within_its_outline() -> None:
     assert rimmed[3] == 0
 
 
-@pytest.mark.parametrize("angle", [0.0, 22.0, 45.0])
-def test_halftone_keeps_the_mean_tone(angle: float) -> None:
-    tones = torch.linspace(0.1, 0.9, 9)
-    x = tones[:, None, None, None].expand(9, 1, 120, 120)
-    dots = halftone(x, torch.full((9,), 6.0), torch.full((9,), angle), torch.ones(9))
-    assert torch.allclose(dots.mean((1, 2, 3)), tones, atol=0.03)
-    assert ((dots == 0) | (dots == 1)).float().mean() > 0.5  # ink or none
-    faint = halftone(x, torch.full((9,), 6.0), torch.full((9,), angle), torch.full((9,), 0.25))
+@pytest.mark.parametrize("period", [2.5, 6.0])
+@pytest.mark.parametrize("angle", [10.0, 22.0, 40.0])
+def test_halftone_keeps_the_mean_tone(angle: float, period: float) -> None:
+    tones = torch.linspace(0, 1, 11)
+    x = tones[:, None, None, None].expand(11, 1, 120, 120)
+    dots = halftone(x, torch.full((11,), period), torch.full((11,), angle), torch.ones(11))
+    assert torch.allclose(dots.mean((1, 2, 3)), tones, atol=0.01)
+    assert torch.equal(dots[[0, 10]], x[[0, 10]])  # no dots on black and on white
+    if period == 6:
+        assert ((dots == 0) | (dots == 1)).float().mean() > 0.5  # ink or none
+    faint = halftone(x, torch.full((11,), period), torch.full((11,), angle), torch.full((11,), 0.25))
     assert torch.allclose(faint, x + 0.25 * (dots - x), atol=1e-6)
 
 

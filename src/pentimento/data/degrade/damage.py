@@ -6,6 +6,7 @@ All take and give (N, C, H, W) in [0, 1]; maps are (N, 1, H, W), numbers (N,).
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import torch
@@ -21,6 +22,7 @@ _VISIBLE = 0.1
 
 # Of the screens of red, green and blue, against the first: 30 degrees are least prone to moire.
 _SCREENS_DEGREES = (0.0, 30.0, 60.0)
+PLACES = 3  # along a side of a pixel, at which it is asked whether a dot covers it
 
 
 def visible(opacity: Tensor) -> Tensor:
@@ -88,8 +90,8 @@ def blot(distance: Tensor, rim: Tensor) -> Tensor:
 def halftone(images: Tensor, period_px: Tensor, angle_degrees: Tensor, strength: Tensor) -> Tensor:
     """Printed in dots on a square screen; tones keep their mean.
 
-    A pixel is white where its tone is above the threshold of the screen, with edges softened over about a pixel.
-    Thresholds are spread evenly over [0, 1]. Gray pictures stay gray.
+    A place is white where its tone is above the threshold of the screen, whose thresholds are spread evenly over
+    [0, 1]; a pixel is the mean of `PLACES` x `PLACES` of them. So black and white have no dots. Gray stays gray.
 
     Args:
         images: x.
@@ -102,13 +104,15 @@ def halftone(images: Tensor, period_px: Tensor, angle_degrees: Tensor, strength:
     angle = torch.deg2rad(angle_degrees[:, None] + turn)[:, :, None, None]
     wave = (2 * math.pi / period_px)[:, None, None, None]
     x, y = (torch.arange(n, device=images.device, dtype=images.dtype) for n in (width, height))
-    along = wave * (x * angle.cos() + y[:, None] * angle.sin())  # (N, C, H, W)
-    across = wave * (y[:, None] * angle.cos() - x * angle.sin())
-    spot = (along.cos_() + across.cos_()) / 2  # in [-1, 1]
     ranks = torch.tensor(_spot_ranks(), device=images.device, dtype=images.dtype)
-    threshold = ranks[((spot + 1) * ((len(ranks) - 1) / 2)).round_().long()]
-    hardness = (period_px / 1.5).clamp(min=2)[:, None, None, None]
-    dots = ((images - threshold) * hardness + 0.5).clamp_(0, 1)
+    dots = torch.zeros_like(images)
+    for down, right in itertools.product([(k + 0.5) / PLACES - 0.5 for k in range(PLACES)], repeat=2):
+        v, u = y[:, None] + down, x + right
+        along = wave * (u * angle.cos() + v * angle.sin())  # (N, C, H, W)
+        across = wave * (v * angle.cos() - u * angle.sin())
+        spot = (along.cos_() + across.cos_()) / 2  # in [-1, 1]
+        dots += images > ranks[((spot + 1) * ((len(ranks) - 1) / 2)).round_().long()]
+    dots /= PLACES**2
     return cover(images, strength[:, None, None, None], dots)
 
 
@@ -117,5 +121,6 @@ def _spot_ranks() -> list[float]:
     """Share of a screen whose spot function is below -1 + 2 i / 512, i = 0 .. 512."""
     phase = (torch.arange(1024, dtype=torch.float64) + 0.5) * (2 * math.pi / 1024)
     spots = ((phase.cos()[:, None] + phase.cos()) / 2).flatten().sort().values
-    shares: list[float] = (torch.searchsorted(spots, torch.linspace(-1, 1, 513).double()) / len(spots)).tolist()
-    return shares
+    shares = torch.searchsorted(spots, torch.linspace(-1, 1, 513).double()) / len(spots)
+    below_white: list[float] = shares.clamp(max=1 - 1e-6).tolist()
+    return below_white
