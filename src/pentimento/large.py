@@ -95,6 +95,21 @@ class LargePicture:
         alpha = np.ascontiguousarray(samples[..., self.channels]) if self.has_alpha else None
         return Picture.of_file(Decoded(colours, alpha, self.format, self.icc_profile, self.exif, None))
 
+    def scaled_down(self, height: int, width: int) -> Picture:
+        """All of it in memory, that small, with all that it carries.
+
+        Raises:
+            ImageError: a file that is truncated or damaged.
+        """
+        most, image = 2**self.bits - 1, self.image
+        if self.has_alpha:  # colours that cannot be seen are not mixed with those that can
+            image = image.premultiply(max_alpha=most)
+        image = image.resize(width / image.width, vscale=height / image.height, kernel="cubic")
+        if self.has_alpha:
+            image = image.unpremultiply(max_alpha=most)
+        samples = image.rint().cast("ushort" if self.bits == 16 else "uchar")
+        return replace(self, height_px=height, width_px=width, image=samples).crop(0, 0, height, width)
+
 
 def read(path: Path | str) -> LargePicture:
     """Open a picture without decoding it, as far as its format allows.

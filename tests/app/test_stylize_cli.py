@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from PIL import Image
 import pentimento
 from pentimento import images
 from pentimento.app import cli
+from pentimento.capabilities import Reach
+from pentimento.errors import TrainingError
+from pentimento.images import Picture
 from pentimento.model import DataSpec
 from pentimento.models import STYLES, build, load, save
 from pentimento.tasks import memory
 from pentimento.tasks import stylize as task
-from pentimento.tasks.styles import write_styles
+from pentimento.tasks.styles import NamedStyle, write_styles
 
 SPEC = DataSpec(channels=3, height_px=16, width_px=16)
 STYLIZER = {"widths": (8, 8), "blocks": (1, 1), "style_widths": (4, 4), "style_dim": 6}
@@ -333,6 +337,57 @@ def test_ctrl_c_keeps_the_last_picture(stylize, monkeypatch):
     _, result, _ = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png", "--skip-existing")
     assert (result["files"], result["skipped"]) == (["out.png"], [])
     assert not Path("out-so-far.png").exists()
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_picture(stylize, monkeypatch):
+    steps = task.optimize
+
+    def diverging(*arguments, **options):
+        for step in steps(*arguments, **options):
+            if step.done == 3:
+                raise TrainingError("content: not finite at step 3 of 4")
+            yield step
+
+    monkeypatch.setattr(task, "optimize", diverging)
+    code, _, error = stylize("photo.png", "red.png", *OPTIMIZE, "--out", "out.png")
+    assert code == TrainingError.exit_code
+    assert "not finite at step 3 of 4; the picture of step 2 is out-so-far.png\n" in error
+    assert images.describe("out-so-far.png")["provenance"]["options"]["steps"] == 2
+    assert not Path("out.png").exists()
+
+
+def test_a_picture_larger_than_memory_is_brought_down_for_a_search(stylize, monkeypatch):
+    picture("large.tif", 200, 300)
+    monkeypatch.setattr(memory, "memory_budget", lambda text=None: 1000 if text is None else 2**30)
+    options = ("large.tif", "red.png", *OPTIMIZE, "--memory", "1GB", "--out", "out.png")
+    code, _, error = stylize(*options)
+    assert code == 2
+    assert "large.tif: is too large for a search; bring it down with --size" in error
+    assert stylize(*options, "--size", "60", "--colours", "matched")[0] == 0
+    assert pixels("out.png").shape == (40, 60, 3)
+
+
+def test_many_looks_take_the_memory_of_one():
+    """Counted in what is alive at once beside the network: one look after another is put together."""
+    alive, most = [], 0
+
+    class Painter:
+        family, origin, device, training = "painter", None, torch.device("cpu"), False
+        reach, strides = Reach(1, 0, 12), (1,)
+
+        def stylize(self, images, styles, strength=1.0, moments=None):
+            nonlocal most
+            made = images + 0
+            alive.append(weakref.ref(made))
+            most = max(most, sum(made() is not None for made in alive))
+            return made
+
+    content = Picture(np.zeros((8, 8, 3), np.uint8))
+    styles = [NamedStyle(str(k), torch.zeros(1, 3)) for k in range(8)]
+    regions = [np.full((8, 8), 255 * (k == 0) + 1 * (k > 0), np.uint8) for k in range(8)]
+    task.stylized(Painter(), content, task.Look(styles, (1 / 8,) * 8), regions)
+    assert len(alive) == 8
+    assert most <= 2
 
 
 def test_what_is_written_on_the_way_lies_beside_the_result(stylize, monkeypatch):

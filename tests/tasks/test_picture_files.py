@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pentimento import images, large
 from pentimento.capabilities import Reach
 from pentimento.errors import InputError
 from pentimento.images import Picture
@@ -51,6 +52,25 @@ def test_a_function_may_change_the_channels_and_alpha_is_taken_along():
     assert made.pixels.shape == (12, 10, 3)
     assert (made.pixels == 100).all()
     assert (made.alpha == 7).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_scaled_down_in_memory_and_from_the_file(tmp_path, bits):
+    """What is transparent is black here, and none of it comes to light."""
+    rows = (np.linspace(0.3, 1, 200)[:, None, None] * np.ones((1, 300, 3)) * (2**bits - 1)).astype(f"u{bits // 8}")
+    alpha = np.full((200, 300), 2**bits - 1, rows.dtype)
+    alpha[:, :101] = rows[:, :101] = 0
+    images.write(tmp_path / "in.tif", Picture(rows, alpha))
+    whole, kept = images.read(tmp_path / "in.tif"), large.read(tmp_path / "in.tif")
+    for picture in (whole, kept):
+        small = pictures.scaled_down(picture, 75)
+        assert (small.height_px, small.width_px, small.bits) == (50, 75, bits)
+        seen = small.alpha > 0
+        wanted = np.linspace(0.3, 1, 200).reshape(50, 4).mean(1)[:, None, None] * (2**bits - 1)
+        assert np.abs(small.pixels - wanted)[seen].max() < 0.02 * 2**bits  # a dark fringe would be far off
+        assert 0.64 < small.alpha.mean() / (2**bits - 1) < 0.69
+    assert pictures.scaled_down(whole, 1000) is whole
+    assert np.array_equal(pictures.scaled_down(kept, 1000).pixels[alpha > 0], whole.pixels[alpha > 0])
 
 
 def test_a_result_in_memory_counts_towards_the_budget(monkeypatch):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images, large
 from pentimento.data.fit import recolour
@@ -14,7 +16,7 @@ from pentimento.errors import ImageError, InputError, NotFoundError
 from pentimento.images import BoolArray
 from pentimento.tasks.memory import memory_budget
 
-__all__ = ["Shares", "plan_masks", "read_mask", "read_regions"]
+__all__ = ["Shares", "brought_to", "plan_masks", "read_mask", "read_regions"]
 
 Shares = npt.NDArray[np.uint8]  # of 255
 
@@ -110,6 +112,17 @@ def read_regions(paths: Sequence[Path], height: int, width: int) -> list[Shares]
             )
         regions.append(region)
     return regions
+
+
+def brought_to(region: Shares, height: int, width: int) -> Shares:
+    """At another size; bilinear, so that regions that are apart stay so."""
+    if region.shape == (height, width):
+        return region
+    values = torch.from_numpy(region).float()[None, None]
+    scaled: Shares = (
+        F.interpolate(values, (height, width), mode="bilinear", antialias=True)[0, 0].round().byte().numpy()
+    )
+    return scaled
 
 
 def _read(path: Path, height: int, width: int) -> tuple[Shares, Shares]:

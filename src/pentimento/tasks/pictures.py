@@ -120,7 +120,12 @@ def one_by_one(
 
 
 def open_picture(
-    job: Job, scale: int = 1, masked: bool = False, progress: ProgressCallback = no_progress
+    job: Job,
+    scale: int = 1,
+    *,
+    masked: bool = False,
+    streams: bool = True,
+    progress: ProgressCallback = no_progress,
 ) -> AnyPicture:
     """The picture of `job`; it stays in its file where memory is too small for it and a result `scale` times as wide.
 
@@ -130,6 +135,7 @@ def open_picture(
         job: what, and where to.
         scale: output pixels for one of the input, along a side.
         masked: whether the result is to keep the file's own samples outside of a mask.
+        streams: whether a picture that stays in its file is written from there, row by row.
         progress: told of colours that the result cannot keep.
 
     Raises:
@@ -137,7 +143,7 @@ def open_picture(
     """
     check_writable(job)
     picture = large.open_still(job.source, memory.memory_budget(), scale**2)
-    if isinstance(picture, LargePicture):
+    if isinstance(picture, LargePicture) and streams:
         large.check_name(job.target)
     pixel = picture.crop(0, 0, 1, 1)
     bare_ink = pixel.icc_profile is None and pixel.own is not None and pixel.own.shape[2] == 4
@@ -231,14 +237,28 @@ def treated(
     return replace(picture, pixels=pixels, alpha=_alpha(picture, pixels.shape[0], pixels.shape[1]))
 
 
-def scaled_down(picture: Picture, longest_px: int) -> Picture:
-    """The picture with that longer side, where its own is longer, with all that it carries."""
-    factor = longest_px / max(picture.height_px, picture.width_px)
-    if factor >= 1:
-        return picture
+def scaled_down(picture: AnyPicture, longest_px: int) -> Picture:
+    """The picture in memory, with that longer side where its own is longer, and with all that it carries.
+
+    Colours count as much as they can be seen, so that what is hidden below transparency does not come to light.
+    """
+    factor = min(1.0, longest_px / max(picture.height_px, picture.width_px))
     height, width = (max(1, round(side * factor)) for side in (picture.height_px, picture.width_px))
-    smaller = F.interpolate(picture.to_tensor(None)[None], (height, width), mode="bicubic", antialias=True)
-    return replace(picture, pixels=images.to_samples(smaller, picture.bits), alpha=_alpha(picture, height, width))
+    if isinstance(picture, LargePicture):
+        return picture.scaled_down(height, width)
+    if factor == 1:
+        return picture
+    values, alpha = picture.to_tensor(None)[None], _alpha(picture, height, width)
+    smaller = _smaller(values, height, width)
+    if picture.alpha is not None:
+        opacity = torch.from_numpy(picture.alpha.astype(np.float32) / (2**picture.bits - 1))[None, None]
+        seen = _smaller(opacity, height, width)
+        smaller = torch.where(seen > 0, _smaller(values * opacity, height, width) / seen.clamp(min=1e-6), smaller)
+    return replace(picture, pixels=images.to_samples(smaller, picture.bits), alpha=alpha)
+
+
+def _smaller(values: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(values, (height, width), mode="bicubic", antialias=True)
 
 
 def _alpha(picture: Picture, height: int, width: int) -> Pixels | None:

@@ -15,18 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch.nn import functional as F  # noqa: N812
-
-from pentimento.errors import EvaluationError, InputError
+from pentimento.errors import EvaluationError
 from pentimento.features.likeness import content_distances
-from pentimento.images import Picture
 from pentimento.model import Model
 from pentimento.runtime import Progress, ProgressCallback, no_progress
 from pentimento.tasks import pictures
 from pentimento.tasks.files import Job
-from pentimento.tasks.masks import Shares, read_regions
-from pentimento.tasks.stylize import Look, matched, stylize_file, stylized
+from pentimento.tasks.masks import Shares, brought_to, read_regions
+from pentimento.tasks.pictures import AnyPicture
+from pentimento.tasks.stylize import Look, matched, stylized, write_stylized
 
 __all__ = ["LOOKED_AT_PX", "Chosen", "choose_strength", "largest_kept", "stylize_keeping"]
 
@@ -87,7 +84,7 @@ def largest_kept(response: Callable[[float], float], bound: float) -> Chosen:
 
 def choose_strength(
     model: Model,
-    picture: Picture,
+    picture: AnyPicture,
     look: Look,
     bound: float,
     regions: Sequence[Shares] = (),
@@ -107,7 +104,7 @@ def choose_strength(
         EvaluationError: strength 0 does not keep the bound.
     """
     copy = pictures.scaled_down(picture, LOOKED_AT_PX)
-    small = [_scaled(region, copy.height_px, copy.width_px) for region in regions]
+    small = [brought_to(region, copy.height_px, copy.width_px) for region in regions]
     look = matched(model, look, copy) if look.colours == "matched" else look
     original, trials = copy.to_tensor(None)[None].to(model.device), iter(range(1, TRIALS + 1))
 
@@ -134,11 +131,9 @@ def stylize_keeping(
     Raises:
         EvaluationError: as `choose_strength`.
         ImageError: the picture or a mask cannot be used.
-        InputError: a picture too large for memory, or a memory budget that is too small.
+        InputError: a memory budget that is too small.
     """
     picture = pictures.open_picture(job, progress=progress)
-    if not isinstance(picture, Picture):
-        raise InputError(f"{job.source}: is too large for --strength auto, which needs it in memory; give a number")
     regions = read_regions(mask_files, picture.height_px, picture.width_px)
     chosen = choose_strength(model, picture, look, bound, regions, progress)
     told = (
@@ -151,13 +146,6 @@ def stylize_keeping(
         "content_distance": round(chosen.content, 6),
         "content_bound": bound,
     }
-    stylize_file(model, job, replace(look, strength=chosen.strength), mask_files, options=record, progress=progress)
+    look = replace(look, strength=chosen.strength)
+    write_stylized(model, job, picture, look, regions, mask_files, options=record, progress=progress)
     return chosen
-
-
-def _scaled(region: Shares, height: int, width: int) -> Shares:
-    """Bilinear, so that regions that are apart stay so."""
-    values = torch.from_numpy(region).float()[None, None]
-    smaller = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
-    scaled: Shares = smaller.round().byte()[0, 0].numpy()
-    return scaled

@@ -14,11 +14,10 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from pentimento import images
-from pentimento.capabilities import Stylizes
-from pentimento.errors import InputError
+from pentimento.capabilities import Reach, Stylizes
+from pentimento.errors import InputError, TrainingError
 from pentimento.features import FeatureNetwork
 from pentimento.images import Picture
 from pentimento.model import Model
@@ -27,7 +26,7 @@ from pentimento.runtime import ProgressCallback, no_progress
 from pentimento.tasks import pictures
 from pentimento.tasks.colours import luminance_only, match_colours
 from pentimento.tasks.files import Job
-from pentimento.tasks.masks import Shares, read_regions
+from pentimento.tasks.masks import Shares, brought_to, read_regions
 from pentimento.tasks.memory import least_budget
 from pentimento.tasks.optimize import Objective, Schedule, Step, Style, optimize
 from pentimento.tasks.pictures import AnyPicture, Treatment
@@ -45,12 +44,14 @@ __all__ = [
     "so_far",
     "stylize_file",
     "stylized",
+    "write_stylized",
 ]
 
 Colours = Literal["style", "luminance", "matched"]
 Options = Mapping[str, float | str]
 
 COLOURS_PX = 512  # the longer side of what the colours of a picture are measured on
+REGIONS_BYTES = 2 * 3 * 4 + 8  # a pixel, beside the network: what is put together, a look's part of it, shares
 LIVE_NUMBERS = 3  # of every number of a map, in optimisation: itself, its gradient, and what makes the next
 
 
@@ -110,8 +111,23 @@ def stylize_file(
     """
     picture = pictures.open_picture(job, progress=progress)
     regions = read_regions(mask_files, picture.height_px, picture.width_px)
+    write_stylized(model, job, picture, look, regions, mask_files, options=options, progress=progress)
+
+
+def write_stylized(
+    model: Model,
+    job: Job,
+    picture: AnyPicture,
+    look: Look,
+    regions: Sequence[Shares],
+    mask_files: Sequence[Path],
+    *,
+    options: Options,
+    progress: ProgressCallback = no_progress,
+) -> None:
+    """Render and write a picture that was read, and its masks; see `stylize_file`."""
     if look.colours == "matched":
-        look = matched(model, look, _in_memory(picture, job))
+        look = matched(model, look, pictures.scaled_down(picture, COLOURS_PX))
     treatment = _treatment(model, picture, look, regions, progress)
     files = [job.source, *(f for style in look.styles for f in style.files), *mask_files]
     record = pictures.record("stylize", model, options, files)
@@ -136,12 +152,6 @@ def matched(model: Model, look: Look, picture: Picture) -> Look:
     return replace(look, styles=[recoloured(style) for style in look.styles])
 
 
-def _in_memory(picture: AnyPicture, job: Job) -> Picture:
-    if not isinstance(picture, Picture):
-        raise InputError(f"{job.source}: is too large for this; make it smaller first, or see --colours and --method")
-    return picture
-
-
 def _in_colour(picture: Picture) -> Tensor:
     """(1, 3, H, W), the alpha left aside."""
     return picture.to_tensor(None)[None].expand(-1, 3, -1, -1)
@@ -151,42 +161,44 @@ def _treatment(
     model: Model, picture: AnyPicture, look: Look, regions: Sequence[Shares], progress: ProgressCallback
 ) -> Treatment:
     stylizer = cast(Stylizes, model)
-    moments = content_moments(model, picture, look.memory_bytes, progress)
+    reach = stylizer.reach
+    if regions:
+        reach = replace(reach, bytes_per_px=reach.bytes_per_px + REGIONS_BYTES + 2 * len(regions))
+    moments = content_moments(model, picture, reach, look.memory_bytes, progress)
     vectors = look.vectors(bool(regions)).to(model.device)
 
-    def render(patch: Tensor) -> list[Tensor]:
-        """In each of the looks, (1, 3, h, w)."""
-        given = pictures.placed(patch, model)
+    def render(patch: Tensor, vector: Tensor) -> Tensor:
+        """In one of the looks, (1, 3, h, w)."""
         with pictures.computing(model):
-            made = [stylizer.stylize(given, v[None], look.strength, moments).float().cpu() for v in vectors]
-        return [luminance_only(patch, m.clamp(0, 1)) for m in made] if look.colours == "luminance" else made
+            given = pictures.placed(patch, model)
+            made = stylizer.stylize(given, vector[None], look.strength, moments).float().cpu()
+        return luminance_only(patch, made.clamp(0, 1)) if look.colours == "luminance" else made
 
     def run(patch: Tensor, window: Window) -> Tensor:
         patch = patch.expand(-1, 3, -1, -1)
-        made = render(patch)
-        return _assembled(patch, made, [r[window.slices] for r in regions]) if regions else made[0]
+        if not regions:
+            return render(patch, vectors[0])
+        parts = [torch.from_numpy(region[window.slices]) for region in regions]
+        whole = torch.stack(parts).sum(0).clamp(min=255)  # more by rounding only
+        made = patch.clone()
+        for vector, part in zip(vectors, parts, strict=True):  # one after another: many looks take no more memory
+            if part.any():
+                made += (part / whole) * (render(patch, vector) - patch)
+        return made
 
-    return Treatment(run, stylizer.reach, look.memory_bytes, "stylize")
-
-
-def _assembled(patch: Tensor, made: Sequence[Tensor], regions: Sequence[Shares]) -> Tensor:
-    """Each look in its region, (h, w), and the patch itself where there is none."""
-    shares = torch.stack([torch.from_numpy(region).float() / 255 for region in regions])
-    shares = shares / shares.sum(0).clamp(min=1)  # above 1 by rounding only
-    changes = torch.cat(list(made)) - patch
-    return patch + (shares[:, None] * changes).sum(0, keepdim=True)
+    return Treatment(run, reach, look.memory_bytes, "stylize")
 
 
 # ------------------------------------------------------------------------------------ before the first tile
 def content_moments(
-    model: Model, picture: AnyPicture, memory_bytes: int, progress: ProgressCallback = no_progress
+    model: Model, picture: AnyPicture, reach: Reach, memory_bytes: int, progress: ProgressCallback = no_progress
 ) -> list[tuple[Tensor, Tensor]] | None:
     """Mean and deviation of the model's content maps over the whole picture; None if it takes one tile only.
 
     Tiles are looked at beforehand, and of each the positions in its core are counted, so every position once.
     """
     stylizer = cast(Stylizes, model)
-    if pictures.planned(picture, stylizer.reach, memory_bytes).count == 1:
+    if pictures.planned(picture, reach, memory_bytes).count == 1:
         return None
     found: list[Moments] = [Moments() for _ in stylizer.strides]
 
@@ -196,7 +208,7 @@ def content_moments(
         for moments, stride, full in zip(found, stylizer.strides, maps, strict=True):
             moments.add(full[(0, slice(None), *_positions(core, window, stride))])
 
-    pictures.look_over(look, picture, stylizer.reach, memory_bytes, "measure", progress)
+    pictures.look_over(look, picture, reach, memory_bytes, "measure", progress)
     both = [moments.mean_and_deviation() for moments in found]
     return [(mean.to(model.device), deviation.to(model.device)) for mean, deviation in both]
 
@@ -270,7 +282,7 @@ def optimize_file(
     options: Options,
     progress: ProgressCallback = no_progress,
 ) -> Step:
-    """Read, search, write. Stopped by Ctrl-C, the last picture is kept as `so_far` says.
+    """Read, search, write. Stopped by Ctrl-C, or by a loss that is not finite, the last picture is kept: see `so_far`.
 
     Returns:
         The last step.
@@ -278,12 +290,17 @@ def optimize_file(
     Raises:
         EvaluationError, ImageError, InputError, ModelError, TrainingError: see `pentimento.tasks.optimize.optimize`.
     """
-    original = _in_memory(pictures.open_picture(job, progress=progress), job)
-    picture = original if search.longest_px is None else pictures.scaled_down(original, search.longest_px)
+    original = pictures.open_picture(job, streams=False, progress=progress)
+    if not isinstance(original, Picture) and search.longest_px is None:
+        raise InputError(f"{job.source}: is too large for a search; bring it down with --size, e.g. --size 2048")
+    longest = max(original.height_px, original.width_px) if search.longest_px is None else search.longest_px
+    picture = pictures.scaled_down(original, longest)
     per_px = _check_memory(search, picture)
     network, device = search.network, _device(search.network)
     content, styles = _in_colour(picture), []
-    masks = [_scaled_mask(m, picture) for m in read_regions(mask_files, original.height_px, original.width_px)]
+    regions = read_regions(mask_files, original.height_px, original.width_px)
+    small = [brought_to(region, picture.height_px, picture.width_px) for region in regions]
+    masks = [torch.from_numpy(region)[None, None].float() / 255 for region in small]
     for number, (file, share) in enumerate(zip(style_files, shares, strict=True)):
         painting = style_picture(file)
         _check_style_memory(search, picture, painting, per_px)
@@ -306,6 +323,11 @@ def optimize_file(
         _write(last, picture, search, unfinished, record)
         told = f"stopped after step {last.done} of {last.total}; the picture so far is {unfinished}"
         raise KeyboardInterrupt(told) from stop
+    except TrainingError as error:
+        if last is None:
+            raise
+        _write(last, picture, search, unfinished, record)
+        raise TrainingError(f"{error}; the picture of step {last.done} is {unfinished}") from error
     assert last is not None
     _write(last, picture, search, job.target, record)
     unfinished.unlink(missing_ok=True)
@@ -327,14 +349,6 @@ def _write(step: Step, picture: Picture, search: Search, target: Path, record: P
 
 def _device(network: FeatureNetwork) -> torch.device:
     return next((p.device for p in network.parameters()), torch.device("cpu"))
-
-
-def _scaled_mask(region: Shares, picture: Picture) -> Tensor:
-    """(1, 1, H, W) in [0, 1], of the picture's size; bilinear, so that masks apart before do not overlap by ringing."""
-    mask = torch.from_numpy(region).float()[None, None] / 255
-    if mask.shape[2:] == (picture.height_px, picture.width_px):
-        return mask
-    return F.interpolate(mask, (picture.height_px, picture.width_px), mode="bilinear", antialias=True)
 
 
 def _check_memory(search: Search, picture: Picture) -> float:
