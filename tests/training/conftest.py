@@ -14,6 +14,7 @@ FAMILIES = {
         "model": {"widths": (4, 8), "blocks": 1, "told": "noise", "losses": {"l1": 1.0, "adversarial": 0.1}},
         "degrade": [{"kind": "scratches", "probability": 0.5}, {"kind": "gaussian_noise", "varying": 0.5}],
     },
+    "cyclegan": {"model": {"widths": (4,), "blocks": 1, "pool": 20, "discriminator_width": 4}},
 }
 
 

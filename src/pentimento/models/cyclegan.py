@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from pentimento.capabilities import Reach
 from pentimento.errors import ModelError
@@ -158,7 +158,8 @@ class ImagePool(nn.Module):
     """Made pictures of earlier steps, in buffers, so that they are part of the state of a training.
 
     While it fills, it gives what it gets. Then, for each picture, it tosses a coin: it gives that picture back, or one
-    that it remembers, whose place the new one takes.
+    that it remembers, whose place the new one takes. Several processes have one memory: each goes through the pictures
+    of all, in the order in which one process would.
 
     Args:
         size: how many it remembers.
@@ -180,8 +181,9 @@ class ImagePool(nn.Module):
         if not self.size:
             return images
         coins, places = draws.uniform(f"coin-{purpose}"), draws.integers(f"place-{purpose}", self.size)
+        every = (_of_all(x.to(images.device)) for x in (images.float(), coins, places))
         given = []
-        for new, coin, drawn in zip(images.float()[:, None], coins, places, strict=True):
+        for new, coin, drawn in zip(*every, strict=True):
             full = self.count >= self.size
             place = torch.where(full, drawn, self.count)[None]  # without a look at the device, which would wait for it
             old = self.images.index_select(0, place)
@@ -189,4 +191,19 @@ class ImagePool(nn.Module):
             given.append(torch.where(swapped, old, new))
             self.images.index_copy_(0, place, torch.where(swapped | ~full, new, old))
             self.count += ~full
-        return torch.cat(given)
+        first = len(images) * (distributed.get_rank() if _shared() else 0)
+        return torch.cat(given[first : first + len(images)])
+
+
+def _shared() -> bool:
+    """Whether the training is that of several processes."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _of_all(values: Tensor) -> Tensor:
+    """(N, ...) of each process -> (processes * N, ...), in their order."""
+    if not _shared():
+        return values
+    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
