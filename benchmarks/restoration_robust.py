@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import statistics
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from reporting import Figure
-from restoration_methods import BLIND_PEER, FFDNET, computing, dncnn, ffdnet, given, ours, strength
+from restoration_methods import BLIND_PEER, FFDNET, Timed, computing, dncnn, ffdnet, given, ours, strength
 from restoration_plot import Line, line_plot
 from restoration_protocol import (
     OURS,
@@ -150,40 +152,59 @@ def noise_kinds() -> dict[str, Damage]:
 
 
 # ----------------------------------------------------------------------------------------------- recurrent
-def recurrent(model: Any, feed_forward: Any, chosen: argparse.Namespace) -> list[Figure]:
-    """PSNR by the number of passes, beside a network of one pass; told the noise."""
+def recurrent(model: Any, others: Mapping[str, Any], chosen: argparse.Namespace) -> list[Figure]:
+    """PSNR and time by the number of passes; told the noise.
+
+    Args:
+        model: recurrent.
+        others: networks of one pass by name; the first one stands beside every number of passes.
+        chosen: options.
+    """
     figures = []
     for sigma in PASS_SIGMAS:
-        by_pass = score_passes(model, sigma, max(*PASSES, model.passes), chosen)
+        by_pass, seconds = score_passes(model, sigma, max(*PASSES, model.passes), chosen)
+        timed = {sized(name, other): Timed(ours(other, chosen.precision)) for name, other in others.items()}
+        (found,) = score(f"{SET}, sigma {sigma}", noise_cases(SET, sigma, chosen), timed)
+        notes = {name: f"{statistics.median(method.seconds):.2g} s a picture" for name, method in timed.items()}
         beside: dict[str, Any] = {}
-        if feed_forward is not None:
-            methods = {"feed-forward": ours(feed_forward, chosen.precision)}
-            (found,) = score(f"{SET}, sigma {sigma}", noise_cases(SET, sigma, chosen), methods)
-            value, spread = mean(found["feed-forward"])
-            size = sum(p.numel() for p in feed_forward.parameters())
-            peer = f"feed-forward, {size:,} parameters"
+        if found:
+            peer = next(iter(found))
+            value, spread = mean(found[peer])
             beside = {"peer": peer, "peer_value": value, "peer_spread": spread}
         for count in PASSES:
             value, spread = mean(by_pass[count - 1])
             label = f"sigma {sigma}, {count} pass" + ("es" if count > 1 else "")
-            figures.append(Figure(label, value, "dB", spread, **beside))
+            note = f"{seconds[count - 1]:.2g} s a picture" + (f"; {peer}: {notes[peer]}." if beside else ".")
+            figures.append(Figure(label, value, "dB", spread, **beside, note=note))
+        for name in list(found)[1:]:
+            value, spread = mean(found[name])
+            figures.append(Figure(f"sigma {sigma}, one pass of {name}", value, "dB", spread, note=f"{notes[name]}."))
         figures += pass_figures(sigma, [mean(values)[0] for values in by_pass], model.passes)
     return figures
 
 
+def sized(name: str, model: Any) -> str:
+    """With its number of parameters."""
+    return f"{name}, {sum(p.numel() for p in model.parameters()):,} parameters"
+
+
 @torch.no_grad()
-def score_passes(model: Any, sigma: float, count: int, chosen: argparse.Namespace) -> list[Tensor]:
-    """For each of `count` passes, (N,) dB."""
+def score_passes(model: Any, sigma: float, count: int, chosen: argparse.Namespace) -> tuple[list[Tensor], list[float]]:
+    """For each of `count` passes, (N,) dB, and the median seconds until its result is there."""
     model.to(memory_format=torch.channels_last)
-    rows = []
+    rows, times = [], []
     for case in noise_cases(SET, sigma, chosen):
         with computing(chosen.precision):
-            passes = model.refine(given(case.damaged), None, strength(model, case))
-            rows.append([psnr(made, case) for made in itertools.islice(passes, count)])
+            begun, made, after = time.perf_counter(), [], []
+            for result in itertools.islice(model.refine(given(case.damaged), None, strength(model, case)), count):
+                made.append(result)
+                after.append(time.perf_counter() - begun)
+        rows.append([psnr(each, case) for each in made])
+        times.append(after)
     by_pass = list(torch.tensor(rows, dtype=torch.float64).T)
     shown = ", ".join(f"{values.mean():.3f}" for values in by_pass)
     print(f"{SET}, sigma {sigma}, by pass: {shown}", file=sys.stderr)
-    return by_pass
+    return by_pass, torch.tensor(times).median(0).values.tolist()
 
 
 def pass_figures(sigma: float, decibel: list[float], usual: int) -> list[Figure]:

@@ -22,17 +22,23 @@ from restoration_methods import (
     BIHARMONIC,
     BLIND_PEER,
     BM3D,
+    CV_MEANS,
     FFDNET,
+    MEANS,
     TELEA,
+    VARIATION,
     Timed,
     biharmonic,
     bm3d,
+    cv_means,
     dncnn,
     ffdnet,
     installed,
+    means,
     ours,
     telea,
     unchanged,
+    variation,
 )
 from restoration_protocol import (
     OURS,
@@ -79,7 +85,7 @@ PUBLISHED = {
     "Set12": {25: "FFDNet 30.43"},
     "BSD68": {15: "DnCNN 31.73", 25: "DnCNN 29.23, FFDNet 29.19", 50: "DnCNN 26.23"},
 }
-BM3D_SIGMA, BM3D_PICTURES = 25, 4
+CLASSIC_SIGMA, CLASSIC_PICTURES = 25, 4
 QUALITIES = (10, 20, 30, 40)
 AIMS_JPEG = {10: 0.15, 40: 0.15}  # dB above DnCNN-3
 AIMS_ENLARGE = {(4, "Set5"): 29.5, (4, "Set14"): 26.3}
@@ -96,7 +102,7 @@ def denoise(model: Any, chosen: argparse.Namespace) -> list[Figure]:
     figures = []
     for name in ("CBSD68", "Kodak24"):
         figures += noise_figures(name, model, peers, BLIND_PEER, chosen)
-    return figures + bm3d_figures("CBSD68", model, chosen)
+    return figures + classic_figures("CBSD68", model, chosen)
 
 
 def gray(model: Any, chosen: argparse.Namespace) -> list[Figure]:
@@ -106,7 +112,7 @@ def gray(model: Any, chosen: argparse.Namespace) -> list[Figure]:
     figures = []
     for name in ("Set12", "BSD68"):
         figures += noise_figures(name, model, peers, "blind gray DnCNN", chosen, {25: trained_for_25})
-    return figures + bm3d_figures("Set12", model, chosen)
+    return figures + classic_figures("Set12", model, chosen)
 
 
 def noise_figures(
@@ -169,19 +175,23 @@ def noise_cases(name: str, sigma: float, chosen: argparse.Namespace, told: float
         yield Case(clean, noisy(clean, index, sigma), sigma if told is None else told)
 
 
-def bm3d_figures(name: str, model: Any, chosen: argparse.Namespace) -> list[Figure]:
-    """The first few pictures of a set beside BM3D, which is slow."""
-    peers = installed({BM3D: bm3d}) if chosen.peers == "all" else {}
-    methods = {name: Timed(method) for name, method in {**told_and_blind(model, chosen), **peers}.items()}
-    methods.pop(BLIND, None)
+def classic_figures(name: str, model: Any, chosen: argparse.Namespace) -> list[Figure]:
+    """The first few pictures of a set beside methods without networks, of which BM3D is slow."""
+    classics: dict[str, Method] = {BM3D: bm3d, MEANS: means, VARIATION: variation, CV_MEANS: cv_means}
+    peers = installed(classics) if chosen.peers == "all" else {}
     if not peers:
         return []
-    count = min(BM3D_PICTURES, chosen.count or BM3D_PICTURES)
+    own = {OURS: ours(model, chosen.precision)} if model is not None else {}
+    methods = {name: Timed(method) for name, method in {**own, **peers}.items()}
+    count = min(CLASSIC_PICTURES, chosen.count or CLASSIC_PICTURES)
     first = argparse.Namespace(**{**vars(chosen), "count": count})
-    (found,) = score(f"{name}, {BM3D}", noise_cases(name, BM3D_SIGMA, first), methods)
-    times = ", ".join(f"{each} {statistics.median(timed.seconds):.2g}" for each, timed in methods.items())
-    note = f"Median seconds a picture: {times}."
-    return compared(f"{name}, sigma {BM3D_SIGMA}, its first {count} pictures", found, BM3D, note=note)
+    (found,) = score(f"{name}, classics", noise_cases(name, CLASSIC_SIGMA, first), methods)
+    figures = []
+    for peer in peers:
+        times = [f"{each} {statistics.median(methods[each].seconds):.2g}" for each in (*own, peer)]
+        title, note = f"{name}, sigma {CLASSIC_SIGMA}, its first {count} pictures", ", ".join(times)
+        figures += compared(title, found, peer, note=f"Median seconds a picture: {note}.")
+    return figures
 
 
 def real(model: Any, chosen: argparse.Namespace) -> list[Figure]:

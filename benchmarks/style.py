@@ -28,6 +28,8 @@ NOTES = {
         "Eight photographs of BSDS500's val part, 481x321, in the look of six paintings that the model was trained on, "
         "and of six that it has not seen. Every method is given the painting 481 px long, and is judged by that. "
         "Results are rounded to 8 bits.",
+        "The model began from `perceptual`, which has learned the maps of a VGG from photographs and from all sixteen "
+        "paintings: the unseen ones are new to the training of styles, not to that.",
         "The judge is SqueezeNet 1.0, which nothing was trained against. Content loss: squared distance of the map "
         "fire7 from the photograph's, relative to the squared length of that. Style loss: squared distance of the Gram "
         "matrix from the painting's, relative likewise, mean over conv1, fire2, fire3, fire5 and fire7.",

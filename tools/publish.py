@@ -47,6 +47,7 @@ def publish(run: str, name: str, figures: list[str], limits: list[str], mean_wit
     if not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
         sys.exit(f"{run}: a weight does not fit into half precision")
     card = (find(run) / CARD).read_text().rstrip()
+    card = card.replace("| made by |", f"| recipe | `{name}` |\n| made by |", 1)
     for title, lines in (("Figures", figures), ("Limits", limits)):
         if lines:
             card += f"\n\n## {title}\n" + "\n".join(f"- {line}" for line in lines)

@@ -17,7 +17,7 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path):
     )
     assert low <= value <= high < 0
     assert text.count("<li>dummy outcome: passed") == 1
-    noisy, restored = map(float, re.findall(r"(?:with noise|restored): ([\d.]+) dB", text))
+    noisy, restored = map(float, re.findall(r"(?:clipped to 8 bits|restored): ([\d.]+) dB", text))
     assert restored > noisy + 5
     assert text.count("<polyline") == 6
     assert "nan" not in re.sub(r"base64,[^']*", "", text).lower()

@@ -24,6 +24,7 @@ from pentimento.tasks import stylize as task
 from pentimento.tasks.styles import NamedStyle, write_styles
 
 SPEC = DataSpec(channels=3, height_px=16, width_px=16)
+OPTIMIZE = ("--method", "optimize", "--network", "perceptual", "--steps", "4")
 STYLIZER = {"widths": (8, 8), "blocks": (1, 1), "style_widths": (4, 4), "style_dim": 6}
 
 
@@ -258,6 +259,12 @@ def test_a_folder_with_a_broken_file(stylize):
             ["photo.png", "red.png", "--colours", "matched", "--save-style", "a.safetensors:b"],
             "--save-style: keeps a style in its own colours, and --colours matched changes them for each picture",
         ),
+        (
+            ["photo.png", "dots", "--save-style", "red.png/a.safetensors:b"],
+            "red.png is a file, so nothing can be written into it; choose another",
+        ),
+        (["photo.png", "red.png", *OPTIMIZE, "--smooth-weight", "-1"], "--smooth-weight: 0 or more expected, got -1"),
+        (["photo.png", "red.png", *OPTIMIZE[:4], "--steps", "0"], "--steps: 1 to 1000000000 expected, got 0"),
         (["photo.png", "dots", "--memory", "10KB"], "memory:"),
         (["photo.png", "dots", "--method", "optimize", "--network", "perceptual"], "'dots' is no picture file"),
         *(
@@ -301,7 +308,6 @@ def test_a_model_that_cannot(stylize):
 
 
 # ---------------------------------------------------------------------------------------------- by optimisation
-OPTIMIZE = ("--method", "optimize", "--network", "perceptual", "--steps", "4")
 
 
 def test_optimisation_writes_and_says_its_losses(stylize):

@@ -59,12 +59,15 @@ def test_the_wheel_stays_small():
 
 def test_publishing_halves_the_weights_and_adds_the_figures(publish, tmp_path):
     model = build("gan", {"spec": SPEC, "width": 4}).eval()
-    save(model, tmp_path / "run/model", card="# A GAN\n")
+    save(model, tmp_path / "run/model", card="# A GAN\n\n| made by | us |\n")
     folder = publish.publish(str(tmp_path / "run"), "small-gan", ["12 % better"], ["digits only"])
     loaded = load(folder)
     for name, value in model.shipped_state().items():
         assert torch.equal(loaded.state_dict()[name], value.half().float() if value.is_floating_point() else value)
-    assert (folder / CARD).read_text() == "# A GAN\n\n## Figures\n- 12 % better\n\n## Limits\n- digits only\n"
+    assert (folder / CARD).read_text() == (
+        "# A GAN\n\n| recipe | `small-gan` |\n| made by | us |\n\n"
+        "## Figures\n- 12 % better\n\n## Limits\n- digits only\n"
+    )
 
 
 def test_the_mean_of_two_runs_ships_where_they_have_one_shape(publish, tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from pentimento.api.pictures import StylizeResult, check_range
+from pentimento.api.pictures import StylizeResult, check_range, say_beforehand
 from pentimento.errors import InputError, NotFoundError
 from pentimento.runtime import ProgressCallback
 
@@ -128,6 +128,11 @@ def find_search(
     from pentimento.tasks.stylize import Search
 
     check_range("preview-every", asked.preview_every, 1, 10**9)
+    check_range("steps", asked.steps, 1, 10**9)
+    weights = {"content": asked.content_weight, "style": asked.style_weight, "smooth": asked.smooth_weight}
+    for name, weight in weights.items():
+        if not weight >= 0:
+            raise InputError(f"--{name}-weight: 0 or more expected, got {weight:g}")
     objective = Objective(
         content_layers=asked.content_layers,
         style_layers=asked.style_layers,
@@ -155,20 +160,28 @@ def optimize_all(
     options: dict[str, float | str],
     there: list[Path],
     progress: ProgressCallback,
+    *,
+    replacing: bool,
 ) -> StylizeResult:
-    """Every picture, one after another.
+    """Every picture, one after another; `replacing` pictures that earlier searches have left, which were stopped.
 
     Raises:
         NotFoundError: a style that is no picture file.
+        InputError, ExistsError: where a picture lies until it is done, there is another.
     """
+    from pentimento.tasks.files import check_beside
     from pentimento.tasks.pictures import one_by_one
     from pentimento.tasks.styles import by_name, is_named
-    from pentimento.tasks.stylize import optimize_file
+    from pentimento.tasks.stylize import optimize_file, so_far
 
     files = [Path(text).expanduser() for text in styles]
     for text, file in zip(styles, files, strict=True):
         if is_named(text) or not file.is_file():
             raise NotFoundError(f"style: {text!r} is no picture file, and --method optimize looks at pictures only")
+    kept = [*files, *masks, *there]
+    check_beside(jobs, lambda target: [so_far(target)], kept, "lies until it is done", may_replace=replacing)
+    say_beforehand(jobs, "stylize", [], progress)
+    options = {**options, "steps": search.schedule.steps}
     counted = by_name(styles, [file.stem for file in files], (1.0,) * len(files) if masks else counts)
     result = StylizeResult([], search.network.name, search.network.sha256, counted, skipped=there)
 

@@ -87,7 +87,7 @@ def restore(
         find_scratches: Find scratches, creases and dust, and repair those only.
         detector: The model that finds them; find-scratches where left out.
         strength: How much of the change is made, 0 to 1.
-        passes: Of a recurrent model; more is slower and better.
+        passes: Of a recurrent model; each takes as long, and adds less than the one before.
         tolerance: Of a recurrent model: stop when a pass changes pixels by less than so much of 255, on average.
         ensemble: Repair the picture in eight positions, turned and mirrored, and take the mean: a little better, for
             eight times the work.

@@ -80,10 +80,9 @@ def stylize(
         device: auto, cpu, cuda, cuda:N or mps.
         optimization: See there.
     """
-    from pentimento.tasks.files import check_beside, check_spared, plan_jobs, texts
+    from pentimento.tasks.files import check_spared, plan_jobs, texts
     from pentimento.tasks.memory import working_memory
     from pentimento.tasks.styles import shares
-    from pentimento.tasks.stylize import so_far
 
     styles, mask = texts(styles), list(map(Path, texts(mask)))
     refuse_unheard(method, model, strength, keep, save_style, style_size, size, optimization)
@@ -93,21 +92,15 @@ def stylize(
     _check_masks(mask, len(styles), weights)
     place = None if save_style is None else _where_to_keep(save_style, bool(mask), colours)
     jobs, there = plan_jobs([content], out, in_place=in_place, overwrite=overwrite, skip_existing=skip_existing)
-    looked_at = [*map(Path, styles), *mask]
-    check_spared(jobs, looked_at, "a style or a mask")
+    check_spared(jobs, [*map(Path, styles), *mask], "a style or a mask")
     budget = working_memory(memory)
     asked: dict[str, float | str] = {"styles": ", ".join(styles), "colours": colours}
     if len(styles) > 1 and not mask:
         asked["weights"] = ", ".join(f"{share:g}" for share in counts)
     if method == "optimize":
-        may_replace = overwrite or skip_existing
-        check_beside(
-            jobs, lambda t: [so_far(t)], [*looked_at, *there], "lies until it is done", may_replace=may_replace
-        )
         search = find_search(optimization, colours, size, budget, device, progress)
-        asked["steps"] = optimization.steps
-        say_beforehand(jobs, "stylize", [], progress)
-        return optimize_all(search, jobs, styles, counts, mask, asked, there, progress)
+        replacing = overwrite or skip_existing
+        return optimize_all(search, jobs, styles, counts, mask, asked, there, progress, replacing=replacing)
     stylizer = load_able(model or DEFAULT, "Stylizes", "stylize", device)
     look = _look(stylizer, model or DEFAULT, styles, counts, full, colours, style_size, budget)
     place = None if place is None else _not_kept_yet(place, stylizer, overwrite, skip_existing)
@@ -169,8 +162,10 @@ def _where_to_keep(where: str, masked: bool, colours: str) -> tuple[Path, str]:
     """The file of styles, and the name in it.
 
     Raises:
-        InputError: not that form; or there is not one style that did it all.
+        InputError: not that form, no place for a file; or there is not one style that did it all.
     """
+    from pentimento.tasks.files import check_folder
+
     file, _, name = where.rpartition(":")
     if not file.endswith(".safetensors") or not name:
         raise InputError(f"--save-style: FILE.safetensors:NAME expected, got {where!r}")
@@ -181,6 +176,7 @@ def _where_to_keep(where: str, masked: bool, colours: str) -> tuple[Path, str]:
             "--save-style: keeps a style in its own colours, and --colours matched changes them for each picture; "
             "leave one out"
         )
+    check_folder(Path(file).absolute().parent, "--save-style")
     return Path(file), name
 
 

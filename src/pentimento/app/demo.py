@@ -156,7 +156,7 @@ def _restore(out: Path) -> str:
     with Display(quiet=False) as display:
         api.restore([str(given)], out=made, noise=SIGMA, overwrite=True, progress=display)
     shown = []
-    for path, said in ((given, "with noise"), (made, "restored")):
+    for path, said in ((given, f"with noise of sigma {SIGMA:g}, clipped to 8 bits"), (made, "restored")):
         error = np.square(images.read(path).pixels - clean).mean()
         shown.append(f"{said}: {10 * np.log10(255**2 / error):.1f} dB to the original")
     figures = zip((given, made), shown, strict=True)

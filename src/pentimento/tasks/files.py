@@ -12,7 +12,17 @@ from pathlib import Path
 from pentimento.errors import ExistsError, ImageError, InputError, NotFoundError, suggest
 from pentimento.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 
-__all__ = ["SHOWN", "Job", "check_beside", "check_spared", "check_writable", "find_pictures", "plan_jobs", "texts"]
+__all__ = [
+    "SHOWN",
+    "Job",
+    "check_beside",
+    "check_folder",
+    "check_spared",
+    "check_writable",
+    "find_pictures",
+    "plan_jobs",
+    "texts",
+]
 
 SHOWN = ("before-after", "changes", "mask")  # of a change; lies beside the result, as NAME-before-after.png
 
@@ -226,14 +236,22 @@ def check_beside(
             raise ExistsError(f"{place}: exists, and is where {target.name} {what}; --overwrite, or move it away")
 
 
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Refuse a folder that cannot be written into, there already or not: before hours of work, not after.
+
+    Raises:
+        InputError: that.
+    """
+    there = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
+    if not there.is_dir():
+        raise InputError(f"{option}: {there} is a file, so nothing can be written into it; choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: you may not write into this folder; choose another {option}")
+
+
 def _check_folders(jobs: Sequence[Job]) -> None:
-    """Before hours of work, not after."""
     for folder in {job.target.parent for job in jobs}:
-        there = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
-        if not there.is_dir():
-            raise InputError(f"--out: {there} is a file, so nothing can be written into it; choose another")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise InputError(f"{there}: you may not write into this folder; choose another --out")
+        check_folder(folder)
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:
