@@ -43,7 +43,8 @@ def publish(run: str, name: str, figures: list[str], limits: list[str], mean_wit
         if {k: v.shape for k, v in other.items()} != {k: v.shape for k, v in state.items()}:
             sys.exit(f"--mean-with: a model of the same shape as {run} expected, {mean_with} has another")
         state = {k: (v + other[k]) / 2 if v.is_floating_point() else v for k, v in state.items()}
-    state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    rounded = {name for name, _ in model.named_parameters()}  # buffers may be measured: squares, counts
+    state = {k: v.half() if k in rounded else v for k, v in state.items()}
     if not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
         sys.exit(f"{run}: a weight does not fit into half precision")
     card = (find(run) / CARD).read_text().rstrip()

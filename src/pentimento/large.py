@@ -101,6 +101,7 @@ class LargePicture:
         Raises:
             ImageError: a file that is truncated or damaged.
         """
+        vips = import_pyvips(_WHAT)
         most, image = 2**self.bits - 1, self.image
         if self.has_alpha:  # colours that cannot be seen are not mixed with those that can
             image = image.premultiply(max_alpha=most)
@@ -108,6 +109,11 @@ class LargePicture:
         if self.has_alpha:
             image = image.unpremultiply(max_alpha=most)
         samples = image.rint().cast("ushort" if self.bits == 16 else "uchar")
+        try:
+            with damage_is_an_error(vips):
+                samples = samples.copy_memory()  # row by row; a window of all would ask for all of the large picture
+        except vips.Error as error:
+            raise ImageError(f"{self.path}: truncated or damaged ({reason(error)})") from error
         return replace(self, height_px=height, width_px=width, image=samples).crop(0, 0, height, width)
 
 

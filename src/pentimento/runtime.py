@@ -37,6 +37,7 @@ __all__ = [
     "choose_precision",
     "derive_seed",
     "no_progress",
+    "of_all_processes",
     "return_freed_memory",
     "seed_modules",
     "tune_process",
@@ -159,6 +160,18 @@ def autocast(device: torch.device, wanted: Precision = "auto") -> torch.autocast
 
     bf16 = choose_precision(wanted, device) == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def of_all_processes(values: torch.Tensor) -> torch.Tensor:
+    """(N, ...) of each process of a training -> (processes * N, ...), in their order; of one, what it has."""
+    import torch
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
 
 
 # ------------------------------------------------------------------------------------------ random draws

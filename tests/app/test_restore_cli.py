@@ -388,9 +388,22 @@ def test_pictures_of_one_name_have_masks_by_folder(restore):
     Image.fromarray(holes["left"]).save("one/a.png")
     outcome = restore("scans", "--mask", "one", "--out", "again", model="holes")
     fails(outcome, "one/a.png would be the mask of scans/left/a and scans/right/a")
+    noise("one/other.png")
+    noise("one/other.tif")  # which nobody asks for
+    assert restore("scans/left", "--mask", "one", "--out", "again", model="holes")[0] == 0
     Image.fromarray(holes["left"]).save("one/a.tif")
-    outcome = restore("scans/left", "--mask", "one", "--out", "again", model="holes")
+    outcome = restore("scans/left", "--mask", "one", "--out", "more", model="holes")
     fails(outcome, "one/a.png and a.tif are for the same picture")
+
+
+def test_a_picture_is_not_its_own_mask(restore):
+    Path("scans").mkdir()
+    noise("scans/a.png")
+    hole = np.zeros((40, 60), np.uint8)
+    hole[5:9] = 255
+    Image.fromarray(hole).save("a.png")
+    code, out, _ = restore("scans/a.png", "--mask", ".", "--out", "o", model="holes")
+    assert (code, out["repaired"]) == (0, {"o/a.png": 0.1})
 
 
 def test_what_is_erased_is_repaired_whatever_colours_are_left(restore):

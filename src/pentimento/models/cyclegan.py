@@ -21,7 +21,7 @@ from pentimento.errors import ModelError
 from pentimento.layers import PatchDiscriminator
 from pentimento.losses import AdversarialLoss, discriminator_loss, generator_loss
 from pentimento.model import Batch, Condition, DataSpec, Model, Player
-from pentimento.runtime import Draws
+from pentimento.runtime import Draws, of_all_processes
 from pentimento.translating import Translator
 
 __all__ = ["CycleGAN", "ImagePool"]
@@ -181,7 +181,7 @@ class ImagePool(nn.Module):
         if not self.size:
             return images
         coins, places = draws.uniform(f"coin-{purpose}"), draws.integers(f"place-{purpose}", self.size)
-        every = (_of_all(x.to(images.device)) for x in (images.float(), coins, places))
+        every = (of_all_processes(x.to(images.device)) for x in (images.float(), coins, places))
         given = []
         for new, coin, drawn in zip(*every, strict=True):
             full = self.count >= self.size
@@ -191,19 +191,5 @@ class ImagePool(nn.Module):
             given.append(torch.where(swapped, old, new))
             self.images.index_copy_(0, place, torch.where(swapped | ~full, new, old))
             self.count += ~full
-        first = len(images) * (distributed.get_rank() if _shared() else 0)
+        first = len(images) * (distributed.get_rank() if len(given) > len(images) else 0)
         return torch.cat(given[first : first + len(images)])
-
-
-def _shared() -> bool:
-    """Whether the training is that of several processes."""
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _of_all(values: Tensor) -> Tensor:
-    """(N, ...) of each process -> (processes * N, ...), in their order."""
-    if not _shared():
-        return values
-    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, values.contiguous())
-    return torch.cat(parts)

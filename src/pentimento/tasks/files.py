@@ -151,6 +151,8 @@ def _is_picture(path: Path, base: Path) -> bool:
 
 def _shows(path: Path) -> bool:
     """Whether it is one of `SHOWN`, of a picture beside it."""
+    if path.suffix != ".png":
+        return False
     stems = [path.stem.removesuffix(f"-{what}") for what in SHOWN if path.stem.endswith(f"-{what}")]
     beside = (p for stem in stems for p in path.parent.glob(f"{glob.escape(stem)}.*"))
     return any(p.suffix.lower() in READABLE_SUFFIXES for p in beside)

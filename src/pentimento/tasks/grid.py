@@ -17,6 +17,7 @@ __all__ = ["BLOCK_PX", "find_grid"]
 
 BLOCK_PX = 8
 CLEARLY = 4.0  # standard errors by which another place must stand out against the first row or column
+FEWEST = 8  # lines of each place: in pictures of less than about 64 px there are always some that stand out
 MOST = 16 / 255  # of a step that counts: an edge of the picture is no edge of a block
 
 
@@ -44,7 +45,7 @@ def find_grid(squares: Iterable[Tensor]) -> tuple[int, int]:
 def _standing_out(places: Tensor, edges: Tensor) -> int:
     """The place whose edges are clearly stronger than those at 0, where blocks begin until something else is seen."""
     by_place = [edges[places == place] for place in range(BLOCK_PX)]
-    if min(map(len, by_place)) < 2:
+    if min(map(len, by_place)) < FEWEST:
         return 0
     means, errors = ([float(f(e)) for e in by_place] for f in (torch.mean, lambda e: e.var() / len(e)))
     found = max(range(BLOCK_PX), key=means.__getitem__)

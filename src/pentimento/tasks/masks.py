@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pentimento.tasks.memory import memory_budget
 __all__ = ["Shares", "brought_to", "plan_masks", "read_mask", "read_regions"]
 
 Shares = npt.NDArray[np.uint8]  # of 255
+Place = tuple[str, ...]  # folders and name
 
 WHITE = 224  # of 255, or above: what is painted white; as near to black is what is painted black
 MOST_GRAY = 0.5  # of a mask, between the two: edges are soft
@@ -42,18 +44,8 @@ def plan_masks(sources: Sequence[Path], given: Path | None) -> Mapping[Path, Pat
         return dict.fromkeys(sources, given)
     if not given.is_dir():
         raise NotFoundError(f"--mask: {given} does not exist")
-    there: dict[tuple[str, ...], Path] = {}
-    for path in sorted(p for p in given.rglob("*") if p.suffix.lower() in images.READABLE_SUFFIXES):
-        other = there.setdefault(path.relative_to(given).with_suffix("").parts, path)
-        if other != path:
-            raise InputError(f"--mask: {other} and {path.name} are for the same picture; leave one")
-    found: dict[Path, Path] = {}
-    for source in sources:
-        parts = source.absolute().with_suffix("").parts
-        name = next((parts[i:] for i in range(len(parts)) if parts[i:] in there), None)
-        if name is None:
-            raise NotFoundError(f"--mask: {given} has no picture called {source.stem}")
-        found[source] = there[name]
+    there = _by_place(given, {source.resolve() for source in sources})
+    found = {source: _mask_of(source, given, there) for source in sources}
     folders: dict[Path, Path] = {}
     for source, mask in found.items():
         if folders.setdefault(mask, source.parent) != source.parent:
@@ -62,6 +54,26 @@ def plan_masks(sources: Sequence[Path], given: Path | None) -> Mapping[Path, Pat
                 "put masks into folders as the pictures are"
             )
     return found
+
+
+def _by_place(folder: Path, but: Set[Path]) -> Mapping[Place, list[Path]]:
+    """The pictures in a folder, by where they are in it, without suffix."""
+    there = defaultdict[Place, list[Path]](list)
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.READABLE_SUFFIXES):
+        if path.resolve() not in but:
+            there[path.relative_to(folder).with_suffix("").parts].append(path)
+    return there
+
+
+def _mask_of(source: Path, folder: Path, there: Mapping[Place, Sequence[Path]]) -> Path:
+    """That whose place agrees with most of the folders that the picture lies in."""
+    parts = source.absolute().with_suffix("").parts
+    masks = next((there[parts[i:]] for i in range(len(parts)) if parts[i:] in there), [])
+    if not masks:
+        raise NotFoundError(f"--mask: {folder} has no picture called {source.stem}")
+    if len(masks) > 1:
+        raise InputError(f"--mask: {masks[0]} and {masks[1].name} are for the same picture; leave one")
+    return masks[0]
 
 
 def read_mask(path: Path, height: int, width: int) -> BoolArray:
@@ -74,7 +86,7 @@ def read_mask(path: Path, height: int, width: int) -> BoolArray:
     mask: BoolArray = shares > 127
     if (alpha <= 127).any():
         mask = alpha <= 127
-        if mask.any() and (shares[~mask] >= WHITE).all():
+        if not mask.all() and (shares[~mask] >= WHITE).all():
             raise ImageError(
                 f"--mask: {path.name} is white and transparent, and either could be what to repair; fill what is to "
                 "stay with black"
@@ -87,7 +99,7 @@ def read_mask(path: Path, height: int, width: int) -> BoolArray:
     if not mask.any():
         raise ImageError(f"--mask: {path.name} has no white, so there is nothing to repair")
     if mask.all():
-        raise ImageError(f"--mask: {path.name} is all white, so there is nothing left to repair from")
+        raise ImageError(f"--mask: {path.name} is all white, or transparent, so there is nothing left to repair from")
     return mask
 
 

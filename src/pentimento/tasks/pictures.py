@@ -154,11 +154,12 @@ def open_picture(
         try:
             images.write(tried, pixel, changed=np.zeros((1, 1), bool) if masked else None)
         except ImageError as error:
+            why = str(error).removeprefix(f"{tried}: ")
             if not masked:
-                raise ImageError(f"{job.target}: {str(error).removeprefix(f'{tried}: ')}") from error
+                raise ImageError(f"{job.target}: {why}") from error
             ways = "CMYK without a profile must become RGB before" if bare_ink else "choose .tif or .png for --out"
             told = f"{job.source}: {job.target.suffix} cannot hold the pixels outside of a mask as they are; {ways}"
-            raise ImageError(told) from error
+            raise ImageError(f"{told} ({why})") from error
     return picture
 
 

@@ -25,7 +25,7 @@ from pentimento.images import Picture
 from pentimento.model import Model
 from pentimento.models import STYLES
 from pentimento.runtime import atomic_write
-from pentimento.tasks.pictures import computing, model_name, placed
+from pentimento.tasks.pictures import model_name, placed
 from pentimento.tasks.style_objective import LEAST_STYLE_PX, no_longer
 
 __all__ = [
@@ -113,7 +113,7 @@ def style_picture(path: Path, longest_px: int | None = None) -> Tensor:
 
 def encode(model: Model, picture: Tensor) -> Tensor:
     """(1, S), the style vector of a picture (1, 3, h, w)."""
-    with computing(model):
+    with torch.no_grad():  # not in bf16: it moves the vector, and is done once
         return cast(Stylizes, model).encode_style(placed(picture, model)).float()
 
 
