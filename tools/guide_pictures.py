@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
@@ -22,6 +23,7 @@ from pentimento.runtime import Draws
 
 CROP = (slice(60, 400), slice(120, 560))
 STYLES = ("van-gogh-rhone", "seurat-grande-jatte", "red-chalk")
+SMALL_PX = 300  # the longer side of what stands beside others
 TONES = ("light", "medium", "dark")
 
 
@@ -30,6 +32,7 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     old_photograph(out / "old-photograph.jpg")
     restyled(out / "restyled.jpg")
+    controls(out)
     toned(out / "toned.png")
     thinner(out / "thinner.png")
 
@@ -65,6 +68,34 @@ def restyled(path: Path) -> None:
             api.stylize(str(given), [style], out=made)
             row.append(images.read(made).to_tensor())
     write(path, row, columns=2)
+
+
+def controls(out: Path) -> None:
+    """What `stylize` can be told: how much, of which styles, where, in whose colours."""
+    clean = Image.fromarray(load_sample_image("china.jpg")[CROP])
+    clean.thumbnail((SMALL_PX, SMALL_PX), Image.Resampling.LANCZOS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photo, painting = folder / "photo.png", folder / "painting.png"
+        clean.save(photo)
+        Image.fromarray(load_sample_image("flower.jpg")).save(painting)
+        ramp = torch.linspace(-1, 2, clean.width).clamp(0, 1).expand(1, clean.height, -1)
+        masks = [folder / "right.png", folder / "left.png"]
+        for path, mask in zip(masks, (ramp, 1 - ramp), strict=True):
+            images.write(path, mask)
+
+        def made(*styles: Path | str, **options: Any) -> Tensor:
+            api.stylize(str(photo), list(map(str, styles)), out=folder / "made.png", overwrite=True, **options)
+            return images.read(folder / "made.png").to_tensor()
+
+        first, second = STYLES[0], STYLES[2]
+        write(out / "strength.jpg", [made(first, strength=share) for share in (0.0, 0.3, 0.6, 1.0)], columns=4)
+        shares = ((1, 0), (2, 1), (1, 2), (0, 1))
+        write(out / "blended.jpg", [made(first, second, weights=pair) for pair in shares], columns=4)
+        in_regions = made(first, second, mask=masks)
+        write(out / "regions.jpg", [images.read(masks[0]).to_tensor().expand(3, -1, -1), in_regions], columns=2)
+        kept = ("style", "luminance", "matched")
+        write(out / "colours.jpg", [made(painting, colours=whose) for whose in kept], columns=3)
 
 
 def toned(path: Path) -> None:

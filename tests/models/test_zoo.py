@@ -70,6 +70,20 @@ def test_publishing_halves_the_weights_and_adds_the_figures(publish, tmp_path):
     )
 
 
+def test_what_was_measured_ships_as_it_is(publish, tmp_path):
+    """A variance of a hundred thousand is beyond half precision."""
+    model = build("gan", {"spec": SPEC, "width": 4, "norm": "batch"}).eval()
+    measured = [name for name, _ in model.named_buffers() if name.endswith("running_var")]
+    with torch.no_grad():
+        for name in measured:
+            model.get_buffer(name).fill_(1.2345678e5)
+    save(model, tmp_path / "run", card="")
+    loaded = load(publish.publish(str(tmp_path / "run"), "small-gan", [], []))
+    kept = [name for name in measured if name in loaded.state_dict()]
+    assert kept
+    assert all(torch.equal(loaded.get_buffer(name), model.get_buffer(name)) for name in kept)
+
+
 def test_the_mean_of_two_runs_ships_where_they_have_one_shape(publish, tmp_path):
     runs = {"one": {"width": 4}, "two": {"width": 4}, "other": {"width": 8}}
     models = {name: build("gan", {"spec": SPEC, **config}).eval() for name, config in runs.items()}
