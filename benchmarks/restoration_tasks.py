@@ -43,6 +43,7 @@ from restoration_methods import (
 from restoration_protocol import (
     OURS,
     Case,
+    Measure,
     Method,
     Scores,
     compared,
@@ -58,6 +59,7 @@ from restoration_protocol import (
     score,
     strokes,
 )
+from style_networks import SqueezeNet, load_squeezenet
 
 __all__ = ["denoise", "enlarge", "gray", "inpaint", "jpeg_artefacts", "noise_cases", "real"]
 
@@ -92,6 +94,7 @@ AIMS_ENLARGE = {(4, "Set5"): 29.5, (4, "Set14"): 26.3}
 SRCNN = {(4, "Set5"): 28.43, (4, "Set14"): 25.65}
 BICUBIC = "bicubic"
 HOLE = 0.5
+SEEN = ("conv1", "fire2", "fire4", "fire6", "fire8")
 AIM_INPAINT, AIM_REAL = 2.0, 1.0  # dB above the peer
 
 
@@ -278,7 +281,8 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
     if model is not None:
         methods[OURS] = Timed(keeping(ours(model, chosen.precision, told=False)))
         methods[ENSEMBLE] = Timed(keeping(ours(model, chosen.precision, told=False, ensemble=True)))
-    holes, whole = score("Kodak24, holes", hole_cases(chosen), methods, (psnr_in_holes, psnr))
+    measures = (psnr_in_holes, psnr, seen(load_squeezenet()))
+    holes, whole, by_eye = score("Kodak24, holes", hole_cases(chosen), methods, measures)
     figures = []
     for peer in [each for each in (BIHARMONIC, TELEA) if each in methods] or [BIHARMONIC]:
         times = ", ".join(
@@ -288,7 +292,34 @@ def inpaint(model: Any, chosen: argparse.Namespace) -> list[Figure]:
         figures += compared("Kodak24, within the holes", holes, peer, aim_above=AIM_INPAINT, note=note)
         figures += compared("Kodak24, the whole picture", whole, peer)
         figures += ensemble_figures("Kodak24, within the holes, --ensemble", holes, peer, above=AIM_INPAINT)
+        figures += [nearer_by_eye(by_eye, peer)] if {OURS, peer} <= by_eye.keys() else []
     return figures
+
+
+def seen(network: SqueezeNet) -> Measure:
+    """What a network that was trained for none of this sees of the repair, as LPIPS (Zhang et al. 2018) does.
+
+    Features of length 1 at every place, their squared distance, mean over places and layers; without LPIPS's weights of
+    channels, which were fitted to another SqueezeNet.
+    """
+
+    def measure(made: Tensor, case: Case) -> float:
+        rounded = (made.clamp(0, 1) * 255).round() / 255
+        both = zip(network.maps(rounded, SEEN).values(), network.maps(case.clean, SEEN).values(), strict=True)
+        apart = [(F.normalize(a) - F.normalize(b)).square().sum(1).mean() for a, b in both]
+        return float(torch.stack(apart).mean())
+
+    return measure
+
+
+def nearer_by_eye(found: Scores, peer: str) -> Figure:
+    """Ours beside a peer; less is nearer."""
+    (value, spread), (beside, peer_spread) = mean(found[OURS]), mean(found[peer])
+    ratio = value / beside
+    better = int((found[OURS] < found[peer]).sum())
+    note = f"{ratio:.2f} times the peer; nearer on {better} of {len(found[OURS])} pictures."
+    name = "Kodak24: distance that a network sees"
+    return Figure(name, value, "", spread, "below the peer", ratio < 1, peer, beside, peer_spread, note)
 
 
 def keeping(method: Method) -> Method:

@@ -8,6 +8,7 @@ import math
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -196,6 +197,18 @@ def test_our_model_is_told_the_strength_unless_blind(protocol):
     assert methods.strength(Smoothing(), case).item() == pytest.approx(25 / 255)
     told, blind = (methods.ours(Smoothing(), "fp32", told)(case) for told in (True, False))
     assert torch.equal(told, blind)
+
+
+def test_what_a_network_sees_is_nothing_where_nothing_differs(protocol):
+    tasks = importlib.import_module("restoration_tasks")
+    measure = tasks.seen(SimpleNamespace(maps=lambda images, layers: dict.fromkeys(layers, images)))
+    clean = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    case = protocol.Case(clean, clean)
+    assert measure(clean, case) == 0
+    opposite = clean.clone()
+    opposite[..., :4] = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    red = torch.nn.functional.normalize(clean[..., :4])[:, 0]
+    assert measure(opposite, case) == pytest.approx(float((2 - 2 * red).mean()) / 2, rel=1e-5)  # |a - b|^2 of lengths 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -36,6 +37,7 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "derive_seed",
+    "leave_processes",
     "no_progress",
     "of_all_processes",
     "return_freed_memory",
@@ -172,6 +174,13 @@ def of_all_processes(values: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, values.contiguous())
     return torch.cat(parts)
+
+
+def leave_processes() -> None:
+    """End what this process shares with the others of a training; before it exits, or a thread may abort it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 # ------------------------------------------------------------------------------------------ random draws

@@ -29,7 +29,7 @@ import pentimento
 from pentimento import api
 from pentimento.errors import InputError, PentimentoError
 from pentimento.runtime import Progress as Report
-from pentimento.runtime import tune_process
+from pentimento.runtime import leave_processes, tune_process
 
 __all__ = ["build_app", "main"]
 
@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     tune_process()
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    leave_processes()
+    sys.exit(code)
 
 
 def _terminated(*_: object) -> None:
