@@ -57,7 +57,7 @@ def plan_jobs(
         in_place: each result replaces its source; what a link points to, where the source is one.
         overwrite: results may replace other files.
         skip_existing: pictures whose result is there already are left out.
-        apart: a folder whose pictures are for something else, and are left out of a folder that holds it.
+        apart: a picture, or a folder of some, that is for something else, and is left out of a folder that holds it.
 
     Returns:
         The jobs, and the results that are there already.
@@ -112,7 +112,7 @@ def texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def _expand(text: str, *apart: Path | None) -> list[tuple[Path, Path]]:
-    """(file, its place below an output folder) of an input; of a folder, without what lies in folders `apart` in it."""
+    """(file, its place below an output folder) of an input; of a folder, without what `apart` names in it."""
     path = Path(text)
     with contextlib.suppress(RuntimeError):  # nobody of that name: a file that begins so
         path = path.expanduser()

@@ -72,12 +72,9 @@ class Wishes:
         restorer, name = cast(Restores, model), pictures.model_name(model)
         for option, value, told in (("noise", self.noise, "noise"), ("quality", self.quality, "jpeg")):
             if value is not None and restorer.told != told:
-                use = (
-                    f", or use --model {'denoise' if told == 'noise' else 'dejpeg'}"
-                    if restorer.reach.scale == 1
-                    else ""
-                )
-                raise ModelError(f"--{option}: {name} is not told this; leave it away{use}")
+                other = "denoise" if told == "noise" else "dejpeg"
+                more = f", or use --model {other}" if restorer.reach.scale == 1 else ""
+                raise ModelError(f"--{option}: {name} is not told this; leave it away{more}")
         if not isinstance(model, Refines) and (self.passes is not None or self.tolerance is not None):
             raise ModelError(f"--passes, --tolerance: {name} works in one pass; use --model denoise-recurrent")
         if scale is not None and scale != restorer.reach.scale:
